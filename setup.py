@@ -1,0 +1,43 @@
+"""Metadata and layout; tool settings are in pyproject.toml, the pins of development in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "immiscible_fast/__init__.py").read_text(), re.MULTILINE
+).group(1)
+
+DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
+TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-benchmark>=5", *DEMO]
+BENCH = ["lapcpp>=1.0", "lapjv>=1.3.29", "lapx>=0.11.1", *TEST]
+LINT = ["mypy>=1.10", "ruff>=0.6"]
+
+setup(
+    name="immiscible-fast",
+    version=VERSION,
+    description="Match each batch's noise to its images: dense assignment for torch, with a proof",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    package_dir={"immiscible_fast.kernels": "kernels"},
+    packages=[
+        *find_packages(include=["immiscible_fast", "immiscible_fast.*"]),
+        "immiscible_fast.kernels",
+        "immiscible_fast.kernels.cpu",
+    ],
+    package_data={"immiscible_fast": ["py.typed"]},
+    install_requires=["numba>=0.60", "numpy>=1.26", "scipy>=1.11", "torch>=2.4"],
+    extras_require={"demo": DEMO, "test": TEST, "bench": BENCH, "lint": LINT},
+    entry_points={"console_scripts": ["immiscible-fast=immiscible_fast.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    zip_safe=False,
+)
