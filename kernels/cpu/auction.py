@@ -1,0 +1,92 @@
+"""Forward auction with eps-scaling, one bidder at a time (Bertsekas 1988; Bertsekas and Castanon 1989).
+
+1. Rows are buyers, columns are objects with prices p; row i wants the column that minimises c_ij + p_j.
+2. An unassigned row i bids: with the best value w1 (column j) and the second best w2, it sets
+   p_j <- p_j + (w2 - w1) + eps, takes j, and whoever held j bids next (last in, first out).
+3. Then every assigned row is within eps of its best column, so the assignment is within n eps of the optimum.
+4. The phases lower eps. What is within the new eps of its best column stays assigned.
+
+Each bid raises a price by at least eps and by a few units in its last place, so no rounding stalls it; a budget
+of bids bounds the work of a price war, and the exact finish takes over from there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .candidates import best_two, row_bound
+from .jit import kernel
+from .work import BIDS
+
+BIDS_PER_ROW = 200  # budget; an ordinary problem takes 8 to 40
+
+
+@kernel
+def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):  # type: ignore[no-untyped-def]
+    """Assign every row to within ``eps``; False when the budget of bids ran out first.
+
+    ``owner`` (m,) and ``column`` (n,) hold the partial assignment, -1 where there is none.
+    """
+    index, value, count, bound, lanes = lists
+    ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
+    top = 0
+    for i in range(cost.shape[0] - 1, -1, -1):
+        j = column[i]
+        if j >= 0:
+            first, _, _ = best_two(cost, i, price, index, value, count, bound, lanes, work)
+            if cost[i, j] + price[j] > first + eps:
+                owner[j] = -1
+                column[i] = -1
+                j = -1
+        if j < 0:
+            stack[top] = i
+            top += 1
+    while top > 0:
+        top -= 1
+        i = stack[top]
+        while i >= 0:
+            if work[BIDS] >= budget:
+                return False
+            work[BIDS] += 1
+            first, second, j = best_two(cost, i, price, index, value, count, bound, lanes, work)
+            if j < 0 or not first < np.inf:
+                return False  # a row without a finite cost
+            step = eps
+            if second < np.inf:
+                step += max(second - first, 0)
+            price[j] += max(step, ulp * abs(price[j]))
+            displaced = owner[j]
+            owner[j] = i
+            column[i] = j
+            if displaced >= 0:
+                column[displaced] = -1
+            i = displaced
+    return True
+
+
+@kernel
+def value_spread(cost, price, lanes):  # type: ignore[no-untyped-def]
+    """Mean distance from a row's best value to its (about) twentieth best: the natural unit of eps."""
+    total, rows = 0.0, 0
+    for i in range(cost.shape[0]):
+        best, bound = row_bound(cost, i, price, lanes)
+        if best < np.inf:
+            total += np.float64(bound) - np.float64(best)
+            rows += 1
+    return total / max(rows, 1)
+
+
+@njit
+def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):  # type: ignore[no-untyped-def]
+    """Phases from ``eps`` down to ``last_eps``; False when the budget ran out."""
+    n = cost.shape[0]
+    stack = np.empty(n, np.int64)
+    budget = work[BIDS] + BIDS_PER_ROW * n
+    while True:
+        step = price.dtype.type(eps)
+        if not auction_phase(cost, price, owner, column, lists, step, budget, stack, work):
+            return False
+        if eps <= last_eps:
+            return True
+        eps = max(eps / factor, last_eps)

@@ -1,0 +1,267 @@
+"""Exact finish: shortest augmenting paths from the auction's prices, in float64 (Jonker and Volgenant 1987).
+
+1. With prices p, the row duals are u_i = min_j (c_ij + p_j); only pairs with c_ij + p_j = u_i stay assigned.
+2. From each free row, Dijkstra's algorithm over reduced costs c_ij + p_j - u_i >= 0 finds the nearest free column.
+   A row first offers its candidate list; its other columns are at bound_i - u_i or further, so the whole row is
+   scanned only if the search gets that far (code m + i in the heap stands for them).
+3. Scanned columns get dearer by (d* - d_j), which keeps every reduced cost >= 0, and the path is flipped.
+   Prices still only rise, so the candidate lists stay valid.
+4. When every row is assigned, all assigned pairs are tight: the assignment is optimal and p, u prove it.
+
+With fewer rows than columns, m - n dummy rows of cost zero fill the square; being equal, they act as one row
+(number n) whose dual is min_j p_j, and are never stored.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .heap import OUTSIDE, heap_pop, heap_put
+from .jit import inlined_kernel, kernel
+from .statistics import smallest
+from .vector import row_collect, row_min
+from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS
+
+CLOSED = -2  # place of a column whose distance is final
+REACHED, HEAPED = 0, 1  # entries of ``sizes``
+
+
+@inlined_kernel
+def exact_bound(bound, i):  # type: ignore[no-untyped-def]
+    """``bound_i`` less a unit in the last place, because it was compared with rounded sums."""
+    limit = np.float64(bound[i])
+    return limit - abs(limit) * np.finfo(bound.dtype).eps
+
+
+@inlined_kernel
+def reach(code, distance, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+    if key[code] == np.inf:
+        reached[sizes[REACHED]] = code
+        sizes[REACHED] += 1
+    key[code] = distance
+    sizes[HEAPED] = heap_put(heap, place, key, sizes[HEAPED], code)
+
+
+@inlined_kernel
+def relax(row, j, distance, near, owner, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+    """Offer column j at this distance; return the distance of the nearest free column so far."""
+    if distance < key[j] and distance < near and place[j] != CLOSED:
+        pred[j] = row
+        reach(j, distance, key, heap, place, reached, sizes)
+        if owner[j] < 0:
+            near = distance
+    return near
+
+
+@inlined_kernel
+def relax_row(cost, i, start, near, price, dual, owner, hits, hit_costs, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+    """Offer every column of row i that could still lie on the shortest path."""
+    limit = dual[i] + (near - start)
+    limit = min(limit + 1e-15 * abs(limit), np.finfo(np.float64).max)
+    for q in range(row_collect(cost, i, price, limit, hits, hit_costs, 0)):
+        j = hits[0, q]
+        gap = np.float64(hit_costs[0, q]) + price[j] - dual[i]
+        near = relax(i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes)
+    return near
+
+
+@inlined_kernel
+def relax_list(i, start, near, price, dual, owner, lists, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+    """Offer the candidates of row i, and put off the rest of it to the distance of its bound."""
+    index, value, count, bound, _ = lists
+    u = dual[i]
+    for q in range(count[i]):
+        j = index[i, q]
+        gap = np.float64(value[i, q]) + price[j] - u
+        near = relax(i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes)
+    distance = start + max(exact_bound(bound, i) - u, 0.0)
+    if distance < near:
+        reach(owner.shape[0] + i, distance, key, heap, place, reached, sizes)
+    return near
+
+
+@inlined_kernel
+def seed_path(cost, i, price, dual, owner, lists, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+    """Offer the best free column of start row i, so that the search is bounded from the first step."""
+    index, value, count, _, _ = lists
+    best, column = np.inf, -1
+    if count.shape[0] > 0:
+        for q in range(count[i]):
+            j = np.int64(index[i, q])
+            if owner[j] < 0 and np.float64(value[i, q]) + price[j] < best:
+                best, column = np.float64(value[i, q]) + price[j], j
+    if column < 0:
+        for j in range(owner.shape[0]):
+            if owner[j] < 0 and np.float64(cost[i, j]) + price[j] < best:
+                best, column = np.float64(cost[i, j]) + price[j], j
+    if column < 0:
+        return np.inf
+    distance = max(best - dual[i], 0.0)
+    return relax(i, column, distance, np.inf, owner, pred, key, heap, place, reached, sizes)
+
+
+@kernel
+def relax_dummy(n, start, near, price, owner, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+    """Offer every column from the dummy row, the cheapest free one first; other dummies' columns lead nowhere."""
+    m = owner.shape[0]
+    least = smallest(price, m)
+    cheapest = -1
+    for j in range(m):
+        if owner[j] < 0 and (cheapest < 0 or price[j] < price[cheapest]):
+            cheapest = j
+    if cheapest >= 0:
+        distance = start + (price[cheapest] - least)
+        near = relax(n, cheapest, distance, near, owner, pred, key, heap, place, reached, sizes)
+    for j in range(m):
+        if owner[j] != n:
+            distance = start + (price[j] - least)
+            near = relax(n, j, distance, near, owner, pred, key, heap, place, reached, sizes)
+    return near
+
+
+@kernel
+def search_path(cost, price, dual, owner, column, lists, scratch, start_row, work):  # type: ignore[no-untyped-def]
+    """Dijkstra from a free row; returns the free column it ends in (-1: none), how far, and the rows it scanned."""
+    n, m = cost.shape[0], owner.shape[0]
+    key, heap, place, pred, reached, scanned, starts, hits, hit_costs, sizes = scratch
+    listed = lists[2].shape[0] > 0
+    sizes[:] = 0
+    rows = 0
+    near = np.inf
+    if start_row < n:
+        near = seed_path(cost, start_row, price, dual, owner, lists, pred, key, heap, place, reached, sizes)
+    row, distance = start_row, 0.0
+    dummy_seen = False
+    while True:
+        if row < n or not dummy_seen:
+            starts[row] = distance
+            scanned[rows] = row
+            rows += 1
+            if row == n:
+                dummy_seen = True
+                near = relax_dummy(n, distance, near, price, owner, pred, key, heap, place, reached, sizes)
+            elif listed:
+                work[LIST_RELAXATIONS] += 1
+                near = relax_list(
+                    row, distance, near, price, dual, owner, lists, pred, key, heap, place, reached, sizes
+                )
+        whole = row if row < n and not listed else -1
+        while True:
+            if whole >= 0:
+                work[ROW_RELAXATIONS] += 1
+                near = relax_row(
+                    cost, whole, starts[whole], near, price, dual, owner, hits, hit_costs,
+                    pred, key, heap, place, reached, sizes,
+                )  # fmt: skip
+            if sizes[HEAPED] == 0:
+                return -1, np.inf, rows
+            code = heap_pop(heap, place, key, sizes[HEAPED])
+            sizes[HEAPED] -= 1
+            whole = code - m
+            if whole < 0:
+                break
+        place[code] = CLOSED
+        distance = key[code]
+        row = owner[code]
+        if row < 0:
+            return code, distance, rows
+        if row == n and not dummy_seen:
+            column[n] = code  # the dummy that the path displaces
+
+
+@kernel
+def augment(cost, price, dual, owner, column, lists, scratch, start_row, work):  # type: ignore[no-untyped-def]
+    """One search, dual update and flip; False when no free column can be reached."""
+    n, m = cost.shape[0], owner.shape[0]
+    key, heap, place, pred, reached, scanned, starts, _, _, sizes = scratch
+    target, distance, rows = search_path(
+        cost, price, dual, owner, column, lists, scratch, start_row, work
+    )
+    for q in range(sizes[REACHED]):
+        code = reached[q]
+        if target >= 0 and code < m and place[code] == CLOSED and owner[code] != n:
+            price[code] += distance - key[code]
+        key[code] = np.inf
+        place[code] = OUTSIDE
+    if target < 0:
+        return False
+    for q in range(rows):
+        row = scanned[q]
+        dual[row] += distance - starts[row]
+        if row == n:  # every column of a dummy is as far as the dummy itself
+            for j in range(m):
+                if owner[j] == n:
+                    price[j] += distance - starts[n]
+    j = target
+    while True:
+        row = pred[j]
+        owner[j] = row
+        j, column[row] = column[row], j
+        if row == start_row:
+            return True
+
+
+@kernel
+def tight_start(cost, price, dual, owner, column, lists, free, work):  # type: ignore[no-untyped-def]
+    """Row duals, and every pair that is not tight set free; the numbers of free rows and of free dummies."""
+    n, m = cost.shape[0], owner.shape[0]
+    index, value, count, bound, _ = lists
+    frees = 0
+    for i in range(n):
+        best = np.inf
+        reliable = False
+        if count.shape[0] > 0:
+            for q in range(count[i]):
+                best = min(best, np.float64(value[i, q]) + price[index[i, q]])
+            reliable = best <= exact_bound(bound, i)
+        if not reliable:
+            work[DUAL_SCANS] += 1
+            best = row_min(cost, i, price)
+        dual[i] = best
+        j = column[i]
+        if j >= 0 and np.float64(cost[i, j]) + price[j] > best:
+            owner[j] = -1
+            column[i] = -1
+            j = -1
+        if j < 0:
+            free[frees] = i
+            frees += 1
+    least = smallest(price, m)
+    dummies = m - n
+    for j in range(m):
+        if dummies > 0 and owner[j] < 0 and price[j] == least:
+            owner[j] = n
+            dummies -= 1
+    return frees, dummies
+
+
+@njit
+def exact_finish(cost, price, owner, column, lists, work):  # type: ignore[no-untyped-def]
+    """Make the assignment optimal; False when the costs are infeasible.
+
+    ``price`` (width,) are the auction's prices in float64, raised in place; ``column`` (n + 1,) ends in the dummy.
+    """
+    n, width = cost.shape
+    m = owner.shape[0]
+    dual = np.zeros(n + 1)
+    free = np.empty(n, np.int64)
+    frees, dummies = tight_start(cost, price, dual, owner, column, lists, free, work)
+    work[PATHS] += frees + dummies
+    scratch = (
+        np.full(m + n, np.inf),  # key: distance of a code
+        np.empty(m + n, np.int64),  # heap
+        np.full(m + n, OUTSIDE, np.int64),  # place in the heap
+        np.empty(m, np.int64),  # pred: the row that reached a column
+        np.empty(m + n, np.int64),  # reached: codes that have a key
+        np.empty(n + 1, np.int64),  # scanned: rows of the tree
+        np.empty(n + 1),  # starts: distance of those rows
+        np.empty((1, width), np.uint32),  # hits of a row scan
+        np.empty((1, width), cost.dtype),  # and their costs
+        np.zeros(2, np.int64),  # sizes
+    )
+    for q in range(frees + dummies):
+        start_row = free[q] if q < frees else n
+        if not augment(cost, price, dual, owner, column, lists, scratch, start_row, work):
+            return False
+    return True

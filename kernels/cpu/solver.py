@@ -1,0 +1,104 @@
+"""One problem, or a batch of them, from costs to certificate. The only compiled entry point; cached on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .auction import auction, value_spread
+from .augment import exact_finish
+from .candidates import LISTED_FROM, new_candidates
+from .certificate import certificate
+from .statistics import centred_statistics, finite_statistics, has_invalid
+from .vector import LANES
+
+SOLVED, INVALID, INFEASIBLE, RESCALE = range(4)
+
+FIRST_EPS = 0.2  # of the spread; the auction starts here ...
+LAST_EPS = 0.002  # ... and hands over to the exact finish here
+EPS_FACTOR = 10.0
+
+
+@njit
+def _range_is_safe(cost, magnitude):  # type: ignore[no-untyped-def]
+    """Room above and below in the type of the costs, for prices that add up and eps that must not vanish."""
+    limits = np.finfo(cost.dtype)
+    return magnitude == 0 or (limits.tiny * 1e12 < magnitude < limits.max / 1e9)
+
+
+@njit
+def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):  # type: ignore[no-untyped-def]
+    """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
+    n, width = cost.shape
+    start = np.zeros(width)
+    deviation, magnitude = centred_statistics(cost, m, start)
+    if not np.isfinite(deviation + magnitude):
+        if has_invalid(cost, m):
+            return INVALID
+        deviation, magnitude = finite_statistics(cost, m, start)
+        if not np.isfinite(deviation):
+            return RESCALE
+    if not _range_is_safe(cost, magnitude):
+        return RESCALE
+    working = np.zeros(width, cost.dtype)
+    if warm:
+        working[:m] = price[:m].astype(cost.dtype)
+    elif n == m:  # column constants may only be taken out where every column is used
+        for j in range(m):
+            working[j] = -start[j]
+    lanes = np.empty(LANES, cost.dtype)
+    lists = new_candidates(cost, m >= LISTED_FROM) + (lanes,)
+    owner = np.full(m, -1, np.int64)
+    column = np.full(n + 1, -1, np.int64)
+    unit = np.finfo(cost.dtype).eps * magnitude
+    spread = value_spread(cost, working, lanes)
+    last = max(LAST_EPS * spread if exact else tolerance * deviation, unit)
+    first = max(FIRST_EPS * spread, last)
+    if n < m and not exact:
+        first = last  # one phase from equal prices: columns left over must stay the cheapest
+    finished = auction(cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work)
+    price[:m] = working[:m]
+    final = np.zeros(width)
+    final[:m] = price[:m]
+    if exact or not finished or (warm and n < m):
+        if not exact_finish(cost, final, owner, column, lists, work):
+            return INFEASIBLE
+        price[:m] = final[:m]
+    index[:] = column[:n]
+    value[0], value[1] = certificate(cost, final, index, m)
+    return SOLVED
+
+
+def _source_digest() -> str:
+    """Numba's cache looks at one file; this makes it look at all that this one is compiled with."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def make_solver(stamp: str) -> Any:
+    """The compiled ``solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value, work, status)``.
+
+    It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or float64, where the
+    columns from m on are padding at infinity (a row needs 16). ``price`` (B, m) float64 is read if ``warm``, and
+    written; ``index`` (B, n) int64, ``value`` (B, 2) float64 (cost, lower bound), ``work`` (B, 6) and
+    ``status`` (B,) are written. ``tolerance`` is in units of the std of the centred costs, per row.
+    """
+
+    @njit(cache=True, nogil=True)
+    def solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value, work, status):  # type: ignore[no-untyped-def]
+        _ = stamp
+        for b in range(begin, end):
+            status[b] = _solve_one(
+                cost[b], m, exact, tolerance, warm, price[b], index[b], value[b], work[b]
+            )
+
+    return solve_range
+
+
+solve_range = make_solver(_source_digest())

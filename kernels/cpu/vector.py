@@ -1,0 +1,297 @@
+"""Row scans written in LLVM vectors, because Numba's own loops do not vectorise them.
+
+Every scan looks at ``v_j = c_ij + p_j`` for row ``i`` of the costs ``c`` (n, width) and the prices ``p`` (width,),
+16 columns at a time; both must be contiguous. LLVM lowers the 16 lanes to whatever the processor has (one AVX-512
+register, two AVX, four NEON). Rows have at least 16 columns, and exactly those that exist are read: the last,
+partial block is read again as the last 16 columns, with the lanes that were seen before masked out.
+The matrix and the row number are passed, rather than the row, because a view costs a reference count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+WIDTH = 16  # columns in one vector
+LANES = 64  # lane minima that row_lane_min keeps: four vectors, to hide the latency of the minimum
+
+_I1, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
+_EXACT_MIN = ("nnan", "nsz")
+
+
+class _Row:
+    """Builder of the loops over one row; ``value(offset)`` is the vector ``c + p`` there."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
+        self.b = builder
+        self.context = context
+        self.signature = signature
+        self.args = args
+        self.cost = self.row_pointer(0)
+        self.price = self.array(2).data
+        self.m = builder.extract_value(self.array(0).shape, 1)
+        self.cost_type = _scalar(signature.args[0].dtype)
+        self.type = _scalar(signature.args[2].dtype)
+        self.vector = ir.VectorType(self.type, WIDTH)
+        self.whole = builder.and_(self.m, _int(-WIDTH))  # columns in whole vectors
+
+    def array(self, position: int) -> Any:
+        array = self.context.make_array(self.signature.args[position])
+        return array(self.context, self.b, self.args[position])
+
+    def row_pointer(self, position: int) -> Any:
+        """Start of row ``i`` of the matrix at this argument."""
+        matrix = self.array(position)
+        width = self.b.extract_value(matrix.shape, 1)
+        return self.b.gep(matrix.data, [self.b.mul(self.args[1], width)])
+
+    def load(self, pointer: Any, offset: Any, scalar: Any) -> Any:
+        vector = ir.VectorType(scalar, WIDTH).as_pointer()
+        align = 8 if isinstance(scalar, ir.DoubleType) else 4
+        return self.b.load(self.b.bitcast(self.b.gep(pointer, [offset]), vector), align=align)
+
+    def value(self, offset: Any) -> Any:
+        cost = self.load(self.cost, offset, self.cost_type)
+        if self.cost_type != self.type:
+            cost = self.b.fpext(cost, self.vector)
+        return self.b.fadd(cost, self.load(self.price, offset, self.type))
+
+    def splat(self, scalar: Any, scalar_type: Any = None) -> Any:
+        vector = ir.VectorType(scalar_type or self.type, WIDTH)
+        undefined = ir.Constant(vector, ir.Undefined)
+        single = self.b.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+        return self.b.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(_I32, WIDTH), [0] * WIDTH))
+
+    def infinity(self) -> Any:
+        return self.splat(ir.Constant(self.type, float("inf")))
+
+    def less(self, x: Any, y: Any) -> Any:
+        return self.b.fcmp_ordered("<", x, y, flags=_EXACT_MIN)
+
+    def minimum(self, x: Any, y: Any) -> Any:
+        return self.b.select(self.less(x, y), x, y)
+
+    def maximum(self, x: Any, y: Any) -> Any:
+        return self.b.select(self.less(x, y), y, x)
+
+    def unseen_lanes(self, offset: Any) -> Any:
+        """Mask of the lanes at ``offset`` (= m - 16) which the whole vectors have not read."""
+        seen = self.b.trunc(self.b.sub(self.whole, offset), _I16)
+        return self.b.shl(ir.Constant(_I16, -1), seen)
+
+    def for_each_vector(self, body: Callable[[Any, Any], None]) -> None:
+        """``body(offset, mask)`` for every vector; ``mask`` is None but for the partial last one."""
+        with cgutils.for_range_slice(self.b, _int(0), self.whole, _int(WIDTH), _I64) as (offset, _):
+            body(offset, None)
+        with self.b.if_then(self.b.icmp_signed("<", self.whole, self.m)):
+            offset = self.b.sub(self.m, _int(WIDTH))
+            body(offset, self.unseen_lanes(offset))
+
+    def masked(self, value: Any, mask: Any) -> Any:
+        """``value`` where the mask is set, infinity elsewhere."""
+        if mask is None:
+            return value
+        lanes = self.b.bitcast(mask, ir.VectorType(_I1, WIDTH))
+        return self.b.select(lanes, value, self.infinity())
+
+    def fold(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
+        """Reduce a vector to one scalar by halves."""
+        width = WIDTH
+        while width > 1:
+            width //= 2
+            half = ir.VectorType(_I32, width)
+            undefined = ir.Constant(vector.type, ir.Undefined)
+            low = self.b.shuffle_vector(vector, undefined, ir.Constant(half, list(range(width))))
+            high = self.b.shuffle_vector(vector, undefined, ir.Constant(half, list(range(width, 2 * width))))
+            vector = combine(low, high)
+        return self.b.extract_element(vector, ir.Constant(_I32, 0))
+
+
+class _Top2:
+    """Lane-wise smallest and second smallest value, with the column of the smallest."""
+
+    def __init__(self, row: _Row) -> None:
+        self.row, self.b = row, row.b
+        self.index_vector = ir.VectorType(_I32, WIDTH)
+        self.first = cgutils.alloca_once_value(row.b, row.infinity())
+        self.second = cgutils.alloca_once_value(row.b, row.infinity())
+        self.column = cgutils.alloca_once_value(row.b, ir.Constant(self.index_vector, [-1] * WIDTH))
+
+    def update(self, value: Any, column: Any) -> None:
+        row, b = self.row, self.b
+        first = b.load(self.first)
+        smaller = row.less(value, first)
+        b.store(row.minimum(b.load(self.second), row.maximum(first, value)), self.second)
+        b.store(b.select(smaller, value, first), self.first)
+        b.store(b.select(smaller, column, b.load(self.column)), self.column)
+
+    def result(self) -> tuple[Any, Any, Any]:
+        """(smallest, second smallest, column of the smallest); of equal ones the smallest column."""
+        row, b = self.row, self.b
+        first, second, column = (b.load(x) for x in (self.first, self.second, self.column))
+        best = row.fold(first, row.minimum)
+        ties = b.fcmp_ordered("==", first, row.splat(best))
+        largest = ir.Constant(self.index_vector, [2**31 - 1] * WIDTH)
+        least = row.fold(
+            b.select(ties, column, largest), lambda x, y: b.select(b.icmp_signed("<", x, y), x, y)
+        )
+        winner = b.and_(ties, b.icmp_signed("==", column, row.splat(least, _I32)))
+        runner_up = row.fold(b.select(winner, second, first), row.minimum)
+        return best, runner_up, b.sext(least, _I64)
+
+
+def _scalar(dtype: Any) -> Any:
+    return ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(_I64, value)
+
+
+def _iota(builder: Any, row: _Row, offset: Any) -> Any:
+    lanes = ir.Constant(ir.VectorType(_I32, WIDTH), list(range(WIDTH)))
+    return builder.add(row.splat(builder.trunc(offset, _I32), _I32), lanes)
+
+
+@intrinsic
+def row_lane_min(typing, cost, i, price, lanes):  # type: ignore[no-untyped-def]
+    """``lanes[l] = min(c_ij + p_j)`` over the columns of lane ``l``: 64 minima, infinity where a lane is empty."""
+    signature = types.void(cost, types.intp, price, lanes)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        row = _Row(context, builder, signature, args)
+        out = row.array(3).data
+        groups = LANES // WIDTH
+        least = [cgutils.alloca_once_value(builder, row.infinity()) for _ in range(groups)]
+
+        def update(group: int, offset: Any) -> None:
+            value = row.minimum(row.value(offset), builder.load(least[group]))
+            builder.store(value, least[group])
+
+        end = builder.and_(row.m, _int(-LANES))
+        with cgutils.for_range_slice(builder, _int(0), end, _int(LANES), _I64) as (offset, _):
+            for group in range(groups):
+                update(group, builder.add(offset, _int(group * WIDTH)))
+        with cgutils.for_range_slice(builder, end, row.whole, _int(WIDTH), _I64) as (offset, _):
+            update(0, offset)
+        with builder.if_then(builder.icmp_signed("<", row.whole, row.m)):
+            update(1, builder.sub(row.m, _int(WIDTH)))
+        for group in range(groups):
+            target = builder.bitcast(builder.gep(out, [_int(group * WIDTH)]), row.vector.as_pointer())
+            builder.store(builder.load(least[group]), target, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def row_collect(typing, cost, i, price, limit, index, value, q):  # type: ignore[no-untyped-def]
+    """Write the columns with ``c_ij + p_j <= limit``, in order, and their ``c_ij``; return how many there are.
+
+    They go to row ``q`` of ``index`` and ``value``, as many as it has room for; a larger return value says that
+    some were left out.
+    """
+    signature = types.intp(cost, types.intp, price, price.dtype, index, value, types.intp)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        row = _Row(context, builder, signature, args)
+        room = builder.extract_value(row.array(4).shape, 1)
+        first = builder.mul(args[6], room)
+        index, value = (builder.gep(row.array(position).data, [first]) for position in (4, 5))
+        limit = row.splat(args[3])
+        count = cgutils.alloca_once_value(builder, _int(0))
+        left = cgutils.alloca_once(builder, _I16)
+
+        def emit(offset: Any, mask: Any) -> None:
+            hits = builder.bitcast(builder.fcmp_ordered("<=", row.value(offset), limit), _I16)
+            if mask is not None:
+                hits = builder.and_(hits, mask)
+            builder.store(hits, left)
+            head = builder.append_basic_block("hits.head")
+            body = builder.append_basic_block("hits.body")
+            end = builder.append_basic_block("hits.end")
+            builder.branch(head)
+            builder.position_at_end(head)
+            bits = builder.load(left)
+            builder.cbranch(builder.icmp_unsigned("!=", bits, ir.Constant(_I16, 0)), body, end)
+            builder.position_at_end(body)
+            lane = builder.zext(builder.cttz(bits, ir.Constant(_I1, 1)), _I64)
+            column, at = builder.add(offset, lane), builder.load(count)
+            with builder.if_then(builder.icmp_signed("<", at, room)):
+                builder.store(builder.trunc(column, _I32), builder.gep(index, [at]))
+                builder.store(builder.load(builder.gep(row.cost, [column])), builder.gep(value, [at]))
+            builder.store(builder.add(at, _int(1)), count)
+            builder.store(builder.and_(bits, builder.sub(bits, ir.Constant(_I16, 1))), left)
+            builder.branch(head)
+            builder.position_at_end(end)
+
+        row.for_each_vector(emit)
+        return builder.load(count)
+
+    return signature, generate
+
+
+@intrinsic
+def row_top2(typing, cost, i, price):  # type: ignore[no-untyped-def]
+    """(smallest ``c_ij + p_j``, second smallest, column of the smallest); of equal ones the smallest column."""
+    result = types.Tuple((price.dtype, price.dtype, types.intp))
+    signature = result(cost, types.intp, price)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        row = _Row(context, builder, signature, args)
+        best = _Top2(row)
+        row.for_each_vector(
+            lambda offset, mask: best.update(row.masked(row.value(offset), mask), _iota(builder, row, offset))
+        )
+        return context.make_tuple(builder, signature.return_type, best.result())
+
+    return signature, generate
+
+
+@intrinsic
+def list_top2(typing, value, i, price, index, count):  # type: ignore[no-untyped-def]
+    """``row_top2`` over a candidate list: columns ``index[i, :count]``, costs ``value[i, :count]``.
+
+    Both arrays (n, room) have room for ``count`` rounded up to 16; beyond it must stand column 0 at infinity.
+    """
+    result = types.Tuple((price.dtype, price.dtype, types.intp))
+    signature = result(value, types.intp, price, index, types.intp)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        row = _Row(context, builder, signature, args)
+        columns = row.row_pointer(3)
+        best = _Top2(row)
+        with cgutils.for_range_slice(builder, _int(0), args[4], _int(WIDTH), _I64) as (offset, _):
+            column = row.load(columns, offset, _I32)
+            price = ir.Constant(row.vector, ir.Undefined)
+            for lane in range(WIDTH):
+                at = ir.Constant(_I32, lane)
+                j = builder.zext(builder.extract_element(column, at), _I64)
+                price = builder.insert_element(price, builder.load(builder.gep(row.price, [j])), at)
+            cost = row.load(row.cost, offset, row.cost_type)
+            if row.cost_type != row.type:
+                cost = builder.fpext(cost, row.vector)
+            best.update(builder.fadd(cost, price), column)
+        return context.make_tuple(builder, signature.return_type, best.result())
+
+    return signature, generate
+
+
+@intrinsic
+def row_min(typing, cost, i, price):  # type: ignore[no-untyped-def]
+    """Smallest ``c_ij + p_j``, in the type of the prices."""
+    signature = price.dtype(cost, types.intp, price)
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        row = _Row(context, builder, signature, args)
+        least = cgutils.alloca_once_value(builder, row.infinity())
+        row.for_each_vector(
+            lambda offset, mask: builder.store(row.minimum(row.value(offset), builder.load(least)), least)
+        )
+        return row.fold(builder.load(least), row.minimum)
+
+    return signature, generate
