@@ -1,0 +1,41 @@
+"""Sinkhorn in the log domain, annealed: column prices from which an auction has little left to do.
+
+1. With potentials f, g the plan is P_ij = exp((f_i + g_j - c_ij) / eps); its row and column sums are made
+   one in turn, f_i <- -eps log sum_j exp((g_j - c_ij) / eps) and g_j <- -eps log sum_i exp((f_i - c_ij) / eps)
+   (Cuturi 2013; log domain: Schmitzer 2019).
+2. eps falls geometrically from one standard deviation of the centred costs, so that large moves are made while
+   the problem is smooth; column updates are over-relaxed (Thibault et al. 2017).
+3. As eps falls, -g tends to optimal prices: row i wants the column that minimises c_ij - g_j.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations of the centred costs
+UPDATES = 42  # of rows and of columns, all in all
+OVER_RELAXATION = 1.8
+
+
+def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Prices (B, m) of (B, n, m) finite costs, n <= m; float64."""
+    cost = torch.from_numpy(costs)
+    batch, n, m = costs.shape
+    if n == 0:
+        return np.zeros((batch, m))
+    columns = cost.mean(1, dtype=torch.float64)
+    rows = cost.mean(2, dtype=torch.float64)
+    deviation = (cost - rows[:, :, None] - columns[:, None, :]).std((1, 2), correction=0)
+    deviation = deviation.clamp(min=torch.finfo(torch.float64).tiny)
+    share = np.log(n / m)  # of a column in the total mass n
+    half = UPDATES // 2
+    g = (columns - columns.mean(1, keepdim=True)).to(cost.dtype)
+    for step in range(half):
+        eps = deviation * FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (half - 1))
+        eps = eps.to(cost.dtype).clamp(min=torch.finfo(cost.dtype).tiny)[:, None]
+        f = -eps * torch.logsumexp((g[:, None] - cost) / eps[:, None], 2)
+        target = eps * (share - torch.logsumexp((f[:, :, None] - cost) / eps[:, None], 1))
+        g = g + OVER_RELAXATION * (target - g) if step < half - 1 else target
+    return -g.to(torch.float64).numpy()

@@ -1,0 +1,131 @@
+"""Checks of arguments: every error names the argument, what came and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+METRICS = ("sqeuclidean", "euclidean", "dot", "cosine", "manhattan")
+METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
+INVALID_ENTRIES = "matrix contains invalid numeric entries"
+INFEASIBLE = "cost matrix is infeasible"
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {type(value).__name__}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_tolerance(tol: object) -> float:
+    if isinstance(tol, bool) or not isinstance(tol, (int, float)):
+        raise TypeError(f"tol must be a number, got {type(tol).__name__}")
+    if not 0 < tol < float("inf"):
+        raise ValueError(f"tol must be positive and finite, got {tol}")
+    return float(tol)
+
+
+def check_tensor(name: str, value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+    return value.detach()
+
+
+def check_floating(name: str, value: object) -> Tensor:
+    tensor = check_tensor(name, value)
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must have a floating-point dtype, got {tensor.dtype}")
+    return tensor
+
+
+def check_samples(name: str, value: object, batched: bool) -> Tensor:
+    """A (n, ...) tensor of samples, or (B, n, ...)."""
+    tensor = check_floating(name, value)
+    wanted = "(B, n, ...)" if batched else "(n, ...)"
+    if tensor.ndim < 1 + batched:
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
+    return tensor
+
+
+def check_pair(
+    name_x: str, x: object, name_y: str, y: object, batched: bool, same_count: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Two sets of samples that can be compared: same device, batch, and shape of one sample."""
+    first, second = check_samples(name_x, x, batched), check_samples(name_y, y, batched)
+    if first.device != second.device:
+        raise ValueError(
+            f"{name_x} and {name_y} must be on one device, got {first.device} and {second.device}"
+        )
+    shapes = f"got {tuple(first.shape)} and {tuple(second.shape)}"
+    if first.shape[1 + batched :] != second.shape[1 + batched :]:
+        raise ValueError(f"{name_x} and {name_y} must have equal trailing sizes, {shapes}")
+    if batched and first.shape[0] != second.shape[0]:
+        raise ValueError(f"{name_x} and {name_y} must have equal batch sizes, {shapes}")
+    if same_count and first.shape[int(batched)] != second.shape[int(batched)]:
+        raise ValueError(f"{name_x} and {name_y} must hold equally many samples, {shapes}")
+    return first, second
+
+
+def check_values(name: str, value: Tensor) -> None:
+    """Raise if a float tensor holds NaN or an infinity; one pass, by its sum where that is enough."""
+    if value.numel() == 0 or bool(torch.isfinite(value.sum())):
+        return
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinite entries")
+
+
+def check_labels(labels: object, shape: torch.Size) -> Tensor:
+    """Integer group numbers of the given shape, (n,) or (B, n)."""
+    try:
+        tensor = torch.as_tensor(labels).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"labels must be integers, got {type(labels).__name__}") from error
+    if tensor.is_floating_point() or tensor.is_complex():
+        if tensor.numel() > 0:
+            raise TypeError(f"labels must be integers, got dtype {tensor.dtype}")
+        tensor = tensor.to(torch.int64)
+    if tensor.shape != shape:
+        raise ValueError(f"labels must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
+    return tensor
+
+
+def check_mask(mask: object, sample_shape: torch.Size, like: Tensor) -> Tensor:
+    """Non-negative weights of the coordinates, broadcast to the shape of one sample."""
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a torch.Tensor, got {type(mask).__name__}")
+    if mask.is_complex():
+        raise TypeError(f"mask must have a real dtype, got {mask.dtype}")
+    weights = mask.detach().to(device=like.device, dtype=like.dtype)
+    try:
+        weights = weights.expand(sample_shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"mask must broadcast to the shape of one sample {tuple(sample_shape)}, "
+            f"got {tuple(mask.shape)}"
+        ) from error
+    check_values("mask", weights)
+    if bool((weights < 0).any()):
+        raise ValueError("mask must not be negative")
+    return weights
+
+
+def call_features(features: Any, x: Tensor, noise: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
+    """``features`` applied to x and noise alike, with the count of samples unchanged."""
+    if not callable(features):
+        raise TypeError(f"features must be callable, got {type(features).__name__}")
+    mapped = features(x), features(noise)
+    lead = x.shape[: 1 + batched]
+    for result in mapped:
+        if not isinstance(result, Tensor):
+            raise TypeError(f"features must return a torch.Tensor, got {type(result).__name__}")
+        if result.shape[: 1 + batched] != lead:
+            raise ValueError(
+                f"features must keep the leading sizes {tuple(lead)}, got {tuple(result.shape)}"
+            )
+    return check_pair("features(x)", mapped[0], "features(noise)", mapped[1], batched)
