@@ -91,9 +91,11 @@ def solve_assignment(
         raise ValueError(f"cost must have shape (n, m) or (B, n, m), got {tuple(matrix.shape)}")
     if matrix.is_complex():
         raise TypeError(f"cost must have a real dtype, got {matrix.dtype}")
-    costs = as_solver_array(matrix if matrix.ndim == 3 else matrix[None])
-    answer = _to_tensors(_solve_any_shape(costs, method, tol), matrix.device)
-    return answer if matrix.ndim == 3 else Assignment(*(field[0] for field in answer))
+    costs = as_solver_array(matrix)
+    if matrix.ndim == 3:
+        return _to_assignment(_solve_any_shape(costs, method, tol), matrix.device)
+    solution = _solve_any_shape(costs[None], method, tol)
+    return _to_assignment(Solution(*(field[0] for field in solution[:5])), matrix.device)
 
 
 def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
@@ -163,6 +165,6 @@ def _solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> So
     return wide._replace(index=index, prices=prices, lower_bound=bound)
 
 
-def _to_tensors(solution: Solution, device: torch.device) -> Assignment:
-    fields = (torch.from_numpy(np.asarray(field)).to(device) for field in solution[:5])
-    return Assignment(*fields)
+def _to_assignment(solution: Solution, device: torch.device) -> Assignment:
+    answer = Assignment(*(torch.from_numpy(np.asarray(field)) for field in solution[:5]))
+    return answer if device.type == "cpu" else Assignment(*(field.to(device) for field in answer))

@@ -43,8 +43,9 @@ def solve(
     def run(begin: int, end: int) -> None:
         solve_range(padded, m, begin, end, exact, tol, warm, start, index, value, work, status)
 
-    workers = min(batch, threads or _available_cores())
-    if workers > 1 and padded.size >= THREADED_FROM:
+    threaded = batch > 1 and padded.size >= THREADED_FROM
+    workers = min(batch, threads or _available_cores()) if threaded else 1
+    if workers > 1:
         cuts = np.linspace(0, batch, min(batch, 4 * workers) + 1).astype(int).tolist()
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(run, cuts[:-1], cuts[1:]))

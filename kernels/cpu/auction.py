@@ -28,13 +28,13 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work): 
 
     ``owner`` (m,) and ``column`` (n,) hold the partial assignment, -1 where there is none.
     """
-    index, value, count, bound, lanes = lists
+    index, value, count, bound, groups = lists
     ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
     top = 0
     for i in range(cost.shape[0] - 1, -1, -1):
         j = column[i]
         if j >= 0:
-            first, _, _ = best_two(cost, i, price, index, value, count, bound, lanes, work)
+            first, _, _ = best_two(cost, i, price, index, value, count, bound, groups, work)
             if cost[i, j] + price[j] > first + eps:
                 owner[j] = -1
                 column[i] = -1
@@ -49,7 +49,7 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work): 
             if work[BIDS] >= budget:
                 return False
             work[BIDS] += 1
-            first, second, j = best_two(cost, i, price, index, value, count, bound, lanes, work)
+            first, second, j = best_two(cost, i, price, index, value, count, bound, groups, work)
             if j < 0 or not first < np.inf:
                 return False  # a row without a finite cost
             step = eps
@@ -66,11 +66,11 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work): 
 
 
 @kernel
-def value_spread(cost, price, lanes):  # type: ignore[no-untyped-def]
+def value_spread(cost, price, groups):  # type: ignore[no-untyped-def]
     """Mean distance from a row's best value to its (about) twentieth best: the natural unit of eps."""
     total, rows = 0.0, 0
     for i in range(cost.shape[0]):
-        best, bound = row_bound(cost, i, price, lanes)
+        best, bound = row_bound(cost, i, price, groups)
         if best < np.inf:
             total += np.float64(bound) - np.float64(best)
             rows += 1

@@ -1,6 +1,7 @@
 """Exact finish: shortest augmenting paths from the auction's prices, in float64 (Jonker and Volgenant 1987).
 
 1. With prices p, the row duals are u_i = min_j (c_ij + p_j); only pairs with c_ij + p_j = u_i stay assigned.
+   Bids without eps then assign most of the other rows (``reduction``).
 2. From each free row, Dijkstra's algorithm over reduced costs c_ij + p_j - u_i >= 0 finds the nearest free column.
    A row first offers its candidate list; its other columns are at bound_i - u_i or further, so the whole row is
    scanned only if the search gets that far (code m + i in the heap stands for them).
@@ -17,21 +18,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from .candidates import exact_bound
 from .heap import OUTSIDE, heap_pop, heap_put
 from .jit import inlined_kernel, kernel
+from .reduction import reduce_rows
 from .statistics import smallest
 from .vector import row_collect, row_min
 from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS
 
 CLOSED = -2  # place of a column whose distance is final
 REACHED, HEAPED = 0, 1  # entries of ``sizes``
-
-
-@inlined_kernel
-def exact_bound(bound, i):  # type: ignore[no-untyped-def]
-    """``bound_i`` less a unit in the last place, because it was compared with rounded sums."""
-    limit = np.float64(bound[i])
-    return limit - abs(limit) * np.finfo(bound.dtype).eps
 
 
 @inlined_kernel
@@ -247,6 +243,8 @@ def exact_finish(cost, price, owner, column, lists, work):  # type: ignore[no-un
     dual = np.zeros(n + 1)
     free = np.empty(n, np.int64)
     frees, dummies = tight_start(cost, price, dual, owner, column, lists, free, work)
+    if n == m:
+        frees = reduce_rows(cost, price, dual, owner, column, lists, free, frees, work)
     work[PATHS] += frees + dummies
     scratch = (
         np.full(m + n, np.inf),  # key: distance of a code

@@ -15,12 +15,11 @@ from numba import njit
 
 from .jit import inlined_kernel, kernel
 
-from .vector import LANES, list_top2, row_collect, row_lane_min, row_top2
+from .vector import GROUPS, list_top2, row_collect, row_group_min, row_top2
 from .work import BID_SCANS
 
 ROOM = 64  # columns a list can hold
-GROUPS = 8  # a bound is the largest of 8 group minima: at least 8 columns lie below it, 22 on average
-LISTED_FROM = 320  # below this many columns a whole row is scanned faster than a list is kept
+LISTED_FROM = 640  # below this many columns a whole row is scanned faster than a list is kept
 
 
 @njit
@@ -32,26 +31,33 @@ def new_candidates(cost, listed):  # type: ignore[no-untyped-def]
     return index, value, np.zeros(n, np.int64), np.full(n, -np.inf, cost.dtype)
 
 
+@inlined_kernel
+def exact_bound(bound, i):  # type: ignore[no-untyped-def]
+    """``bound_i`` less a unit in the last place, because it was compared with rounded sums."""
+    limit = np.float64(bound[i])
+    return limit - abs(limit) * np.finfo(bound.dtype).eps
+
+
 @kernel
-def row_bound(cost, i, price, lanes):  # type: ignore[no-untyped-def]
-    """(smallest value of row i, a bound with at least a few columns at or below it)."""
-    row_lane_min(cost, i, price, lanes)
-    best = lanes[0]
-    bound = lanes[0]
-    for g in range(GROUPS):
-        least = lanes[g]
-        for lane in range(g + GROUPS, LANES, GROUPS):
-            least = min(least, lanes[lane])
+def row_bound(cost, i, price, groups):  # type: ignore[no-untyped-def]
+    """(smallest value of row i, the largest finite one of 8 group minima).
+
+    At least 8 columns lie at or below that bound, if so many are finite, and 22 on average.
+    """
+    row_group_min(cost, i, price, groups)
+    best, bound = groups[0], groups[0]
+    for g in range(1, GROUPS):
+        least = groups[g]
         best = min(best, least)
-        if g == 0 or not bound < np.inf or bound < least < np.inf:
+        if not bound < np.inf or bound < least < np.inf:
             bound = least
     return best, bound
 
 
 @kernel
-def refill(cost, i, price, index, value, count, bound, lanes):  # type: ignore[no-untyped-def]
+def refill(cost, i, price, index, value, count, bound, groups):  # type: ignore[no-untyped-def]
     """Scan row i and make its list anew."""
-    best, limit = row_bound(cost, i, price, lanes)
+    best, limit = row_bound(cost, i, price, groups)
     hits = 0
     if best < np.inf:
         hits = row_collect(cost, i, price, limit, index, value, i)
@@ -66,7 +72,7 @@ def refill(cost, i, price, index, value, count, bound, lanes):  # type: ignore[n
 
 
 @inlined_kernel
-def best_two(cost, i, price, index, value, count, bound, lanes, work):  # type: ignore[no-untyped-def]
+def best_two(cost, i, price, index, value, count, bound, groups, work):  # type: ignore[no-untyped-def]
     """(smallest value of row i, at most the second smallest, column of the smallest)."""
     if count.shape[0] == 0:
         work[BID_SCANS] += 1
@@ -74,6 +80,6 @@ def best_two(cost, i, price, index, value, count, bound, lanes, work):  # type: 
     first, second, column = list_top2(value, i, price, index, count[i])
     if not first <= bound[i]:
         work[BID_SCANS] += 1
-        refill(cost, i, price, index, value, count, bound, lanes)
+        refill(cost, i, price, index, value, count, bound, groups)
         first, second, column = list_top2(value, i, price, index, count[i])
     return first, min(second, bound[i]), column

@@ -14,13 +14,13 @@ from .augment import exact_finish
 from .candidates import LISTED_FROM, new_candidates
 from .certificate import certificate
 from .statistics import centred_statistics, finite_statistics, has_invalid
-from .vector import LANES
+from .vector import GROUPS
 
 SOLVED, INVALID, INFEASIBLE, RESCALE = range(4)
 
-FIRST_EPS = 0.2  # of the spread; the auction starts here ...
-LAST_EPS = 0.002  # ... and hands over to the exact finish here
-EPS_FACTOR = 10.0
+FIRST_EPS = 0.05  # of the spread; the auction starts here ...
+LAST_EPS = 0.003  # ... and hands over to the exact finish here
+EPS_FACTOR = 20.0
 
 
 @njit
@@ -50,12 +50,12 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):  # t
     elif n == m:  # column constants may only be taken out where every column is used
         for j in range(m):
             working[j] = -start[j]
-    lanes = np.empty(LANES, cost.dtype)
-    lists = new_candidates(cost, m >= LISTED_FROM) + (lanes,)
+    groups = np.empty(GROUPS, cost.dtype)
+    lists = new_candidates(cost, m >= LISTED_FROM) + (groups,)
     owner = np.full(m, -1, np.int64)
     column = np.full(n + 1, -1, np.int64)
     unit = np.finfo(cost.dtype).eps * magnitude
-    spread = value_spread(cost, working, lanes)
+    spread = value_spread(cost, working, groups)
     last = max(LAST_EPS * spread if exact else tolerance * deviation, unit)
     first = max(FIRST_EPS * spread, last)
     if n < m and not exact:
@@ -86,7 +86,7 @@ def make_solver(stamp: str) -> Any:
 
     It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or float64, where the
     columns from m on are padding at infinity (a row needs 16). ``price`` (B, m) float64 is read if ``warm``, and
-    written; ``index`` (B, n) int64, ``value`` (B, 2) float64 (cost, lower bound), ``work`` (B, 6) and
+    written; ``index`` (B, n) int64, ``value`` (B, 2) float64 (cost, lower bound), ``work`` (B, 7) and
     ``status`` (B,) are written. ``tolerance`` is in units of the std of the centred costs, per row.
     """
 

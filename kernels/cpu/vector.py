@@ -17,7 +17,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 WIDTH = 16  # columns in one vector
-LANES = 64  # lane minima that row_lane_min keeps: four vectors, to hide the latency of the minimum
+GROUPS = 8  # minima that row_group_min keeps: each of every eighth column
+_UNROLL = 4  # vectors in flight, to hide the latency of the minimum
 
 _I1, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
 _EXACT_MIN = ("nnan", "nsz")
@@ -98,16 +99,20 @@ class _Row:
         lanes = self.b.bitcast(mask, ir.VectorType(_I1, WIDTH))
         return self.b.select(lanes, value, self.infinity())
 
+    def halves(self, vector: Any) -> tuple[Any, Any]:
+        width = vector.type.count // 2
+        undefined = ir.Constant(vector.type, ir.Undefined)
+
+        def part(first: int) -> Any:
+            lanes = ir.Constant(ir.VectorType(_I32, width), list(range(first, first + width)))
+            return self.b.shuffle_vector(vector, undefined, lanes)
+
+        return part(0), part(width)
+
     def fold(self, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
         """Reduce a vector to one scalar by halves."""
-        width = WIDTH
-        while width > 1:
-            width //= 2
-            half = ir.VectorType(_I32, width)
-            undefined = ir.Constant(vector.type, ir.Undefined)
-            low = self.b.shuffle_vector(vector, undefined, ir.Constant(half, list(range(width))))
-            high = self.b.shuffle_vector(vector, undefined, ir.Constant(half, list(range(width, 2 * width))))
-            vector = combine(low, high)
+        while vector.type.count > 1:
+            vector = combine(*self.halves(vector))
         return self.b.extract_element(vector, ir.Constant(_I32, 0))
 
 
@@ -132,16 +137,24 @@ class _Top2:
     def result(self) -> tuple[Any, Any, Any]:
         """(smallest, second smallest, column of the smallest); of equal ones the smallest column."""
         row, b = self.row, self.b
-        first, second, column = (b.load(x) for x in (self.first, self.second, self.column))
-        best = row.fold(first, row.minimum)
-        ties = b.fcmp_ordered("==", first, row.splat(best))
-        largest = ir.Constant(self.index_vector, [2**31 - 1] * WIDTH)
-        least = row.fold(
-            b.select(ties, column, largest), lambda x, y: b.select(b.icmp_signed("<", x, y), x, y)
-        )
-        winner = b.and_(ties, b.icmp_signed("==", column, row.splat(least, _I32)))
-        runner_up = row.fold(b.select(winner, second, first), row.minimum)
-        return best, runner_up, b.sext(least, _I64)
+        lanes, column = b.load(self.first), b.load(self.column)
+        first, second = lanes, b.load(self.second)
+        while first.type.count > 1:
+            (first, other), (second, fourth) = row.halves(first), row.halves(second)
+            second = row.minimum(row.maximum(first, other), row.minimum(second, fourth))
+            first = row.minimum(first, other)
+        zero = ir.Constant(_I32, 0)
+        best, runner_up = b.extract_element(first, zero), b.extract_element(second, zero)
+        ties = b.fcmp_ordered("==", lanes, row.splat(best))
+        bits = b.bitcast(ties, _I16)
+        lane = b.and_(b.zext(b.cttz(bits, ir.Constant(_I1, 0)), _I32), ir.Constant(_I32, WIDTH - 1))
+        winner = cgutils.alloca_once_value(b, b.extract_element(column, lane))
+        several = b.icmp_unsigned("!=", b.and_(bits, b.sub(bits, ir.Constant(_I16, 1))), ir.Constant(_I16, 0))
+        with b.if_then(several, likely=False):
+            largest = ir.Constant(self.index_vector, [2**31 - 1] * WIDTH)
+            tied = b.select(ties, column, largest)
+            b.store(row.fold(tied, lambda x, y: b.select(b.icmp_signed("<", x, y), x, y)), winner)
+        return best, runner_up, b.sext(b.load(winner), _I64)
 
 
 def _scalar(dtype: Any) -> Any:
@@ -158,31 +171,32 @@ def _iota(builder: Any, row: _Row, offset: Any) -> Any:
 
 
 @intrinsic
-def row_lane_min(typing, cost, i, price, lanes):  # type: ignore[no-untyped-def]
-    """``lanes[l] = min(c_ij + p_j)`` over the columns of lane ``l``: 64 minima, infinity where a lane is empty."""
-    signature = types.void(cost, types.intp, price, lanes)
+def row_group_min(typing, cost, i, price, groups):  # type: ignore[no-untyped-def]
+    """Write the minima of ``c_ij + p_j`` over 8 groups of columns that cover the row to ``groups`` (8,)."""
+    signature = types.void(cost, types.intp, price, groups)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         row = _Row(context, builder, signature, args)
-        out = row.array(3).data
-        groups = LANES // WIDTH
-        least = [cgutils.alloca_once_value(builder, row.infinity()) for _ in range(groups)]
+        least = [cgutils.alloca_once_value(builder, row.infinity()) for _ in range(_UNROLL)]
 
-        def update(group: int, offset: Any) -> None:
-            value = row.minimum(row.value(offset), builder.load(least[group]))
-            builder.store(value, least[group])
+        def update(at: int, offset: Any) -> None:
+            builder.store(row.minimum(row.value(offset), builder.load(least[at])), least[at])
 
-        end = builder.and_(row.m, _int(-LANES))
-        with cgutils.for_range_slice(builder, _int(0), end, _int(LANES), _I64) as (offset, _):
-            for group in range(groups):
-                update(group, builder.add(offset, _int(group * WIDTH)))
+        step = WIDTH * _UNROLL
+        end = builder.and_(row.m, _int(-step))
+        with cgutils.for_range_slice(builder, _int(0), end, _int(step), _I64) as (offset, _):
+            for at in range(_UNROLL):
+                update(at, builder.add(offset, _int(at * WIDTH)))
         with cgutils.for_range_slice(builder, end, row.whole, _int(WIDTH), _I64) as (offset, _):
             update(0, offset)
         with builder.if_then(builder.icmp_signed("<", row.whole, row.m)):
             update(1, builder.sub(row.m, _int(WIDTH)))
-        for group in range(groups):
-            target = builder.bitcast(builder.gep(out, [_int(group * WIDTH)]), row.vector.as_pointer())
-            builder.store(builder.load(least[group]), target, align=4)
+        total = builder.load(least[0])
+        for at in range(1, _UNROLL):
+            total = row.minimum(total, builder.load(least[at]))
+        target = ir.VectorType(row.type, GROUPS).as_pointer()
+        halves = row.minimum(*row.halves(total))
+        builder.store(halves, builder.bitcast(row.array(3).data, target), align=4)
         return context.get_dummy_value()
 
     return signature, generate
@@ -204,32 +218,43 @@ def row_collect(typing, cost, i, price, limit, index, value, q):  # type: ignore
         index, value = (builder.gep(row.array(position).data, [first]) for position in (4, 5))
         limit = row.splat(args[3])
         count = cgutils.alloca_once_value(builder, _int(0))
-        left = cgutils.alloca_once(builder, _I16)
+        left = cgutils.alloca_once(builder, _I64)
+
+        def hits(offset: Any) -> Any:
+            below = builder.fcmp_ordered("<=", row.value(offset), limit)
+            return builder.zext(builder.bitcast(below, _I16), _I64)
 
         def emit(offset: Any, mask: Any) -> None:
-            hits = builder.bitcast(builder.fcmp_ordered("<=", row.value(offset), limit), _I16)
-            if mask is not None:
-                hits = builder.and_(hits, mask)
-            builder.store(hits, left)
-            head = builder.append_basic_block("hits.head")
-            body = builder.append_basic_block("hits.body")
-            end = builder.append_basic_block("hits.end")
+            """Write the columns ``offset + b`` for the bits b set in the mask."""
+            builder.store(mask, left)
+            head, body, end = (builder.append_basic_block(f"hits.{x}") for x in ("head", "body", "end"))
             builder.branch(head)
             builder.position_at_end(head)
             bits = builder.load(left)
-            builder.cbranch(builder.icmp_unsigned("!=", bits, ir.Constant(_I16, 0)), body, end)
+            builder.cbranch(builder.icmp_unsigned("!=", bits, _int(0)), body, end)
             builder.position_at_end(body)
-            lane = builder.zext(builder.cttz(bits, ir.Constant(_I1, 1)), _I64)
-            column, at = builder.add(offset, lane), builder.load(count)
+            column = builder.add(offset, builder.cttz(bits, ir.Constant(_I1, 1)))
+            at = builder.load(count)
             with builder.if_then(builder.icmp_signed("<", at, room)):
                 builder.store(builder.trunc(column, _I32), builder.gep(index, [at]))
                 builder.store(builder.load(builder.gep(row.cost, [column])), builder.gep(value, [at]))
             builder.store(builder.add(at, _int(1)), count)
-            builder.store(builder.and_(bits, builder.sub(bits, ir.Constant(_I16, 1))), left)
+            builder.store(builder.and_(bits, builder.sub(bits, _int(1))), left)
             builder.branch(head)
             builder.position_at_end(end)
 
-        row.for_each_vector(emit)
+        step = WIDTH * _UNROLL  # 64 columns give one word of bits, and one branch that is hard to predict
+        blocks = builder.and_(row.m, _int(-step))
+        with cgutils.for_range_slice(builder, _int(0), blocks, _int(step), _I64) as (offset, _):
+            word = hits(offset)
+            for at in range(WIDTH, step, WIDTH):
+                word = builder.or_(word, builder.shl(hits(builder.add(offset, _int(at))), _int(at)))
+            emit(offset, word)
+        with cgutils.for_range_slice(builder, blocks, row.whole, _int(WIDTH), _I64) as (offset, _):
+            emit(offset, hits(offset))
+        with builder.if_then(builder.icmp_signed("<", row.whole, row.m)):
+            offset = builder.sub(row.m, _int(WIDTH))
+            emit(offset, builder.and_(hits(offset), builder.zext(row.unseen_lanes(offset), _I64)))
         return builder.load(count)
 
     return signature, generate
