@@ -20,6 +20,7 @@ from .jit import kernel
 from .work import BIDS
 
 BIDS_PER_ROW = 200  # budget; an ordinary problem takes 8 to 40
+SAMPLED_ROWS = 128
 
 
 @kernel
@@ -67,9 +68,12 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work): 
 
 @kernel
 def value_spread(cost, price, groups):  # type: ignore[no-untyped-def]
-    """Mean distance from a row's best value to its (about) twentieth best: the natural unit of eps."""
+    """Mean distance from a row's best value to its (about) twentieth best: the natural unit of eps.
+
+    Over at most ``SAMPLED_ROWS`` rows, evenly spread; zero says that ties are the rule.
+    """
     total, rows = 0.0, 0
-    for i in range(cost.shape[0]):
+    for i in range(0, cost.shape[0], max(1, cost.shape[0] // SAMPLED_ROWS)):
         best, bound = row_bound(cost, i, price, groups)
         if best < np.inf:
             total += np.float64(bound) - np.float64(best)

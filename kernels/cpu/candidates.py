@@ -71,6 +71,13 @@ def refill(cost, i, price, index, value, count, bound, groups):  # type: ignore[
     bound[i] = limit
 
 
+@kernel
+def refill_all(cost, price, lists):  # type: ignore[no-untyped-def]
+    index, value, count, bound, groups = lists
+    for i in range(count.shape[0]):
+        refill(cost, i, price, index, value, count, bound, groups)
+
+
 @inlined_kernel
 def best_two(cost, i, price, index, value, count, bound, groups, work):  # type: ignore[no-untyped-def]
     """(smallest value of row i, at most the second smallest, column of the smallest)."""

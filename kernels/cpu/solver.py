@@ -11,7 +11,7 @@ from numba import njit
 
 from .auction import auction, value_spread
 from .augment import exact_finish
-from .candidates import LISTED_FROM, new_candidates
+from .candidates import LISTED_FROM, new_candidates, refill_all
 from .certificate import certificate
 from .statistics import centred_statistics, finite_statistics, has_invalid
 from .vector import GROUPS
@@ -21,6 +21,8 @@ SOLVED, INVALID, INFEASIBLE, RESCALE = range(4)
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
+ROUGH = 0.1  # in standard deviations: the least spread for the first eps, for costs with long-range structure
+ILL_SCALED = 1e-6  # a spread this much smaller than others says that a few huge costs make those
 
 
 @njit
@@ -34,33 +36,45 @@ def _range_is_safe(cost, magnitude):  # type: ignore[no-untyped-def]
 def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):  # type: ignore[no-untyped-def]
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
-    start = np.zeros(width)
-    deviation, magnitude = centred_statistics(cost, m, start)
+    mean = np.zeros(width)
+    deviation, magnitude = centred_statistics(cost, m, mean)
     if not np.isfinite(deviation + magnitude):
         if has_invalid(cost, m):
             return INVALID
-        deviation, magnitude = finite_statistics(cost, m, start)
+        deviation, magnitude = finite_statistics(cost, m, mean)
         if not np.isfinite(deviation):
             return RESCALE
     if not _range_is_safe(cost, magnitude):
         return RESCALE
-    working = np.zeros(width, cost.dtype)
-    if warm:
-        working[:m] = price[:m].astype(cost.dtype)
-    elif n == m:  # column constants may only be taken out where every column is used
-        for j in range(m):
-            working[j] = -start[j]
     groups = np.empty(GROUPS, cost.dtype)
     lists = new_candidates(cost, m >= LISTED_FROM) + (groups,)
     owner = np.full(m, -1, np.int64)
     column = np.full(n + 1, -1, np.int64)
-    unit = np.finfo(cost.dtype).eps * magnitude
+    working = np.zeros(width, cost.dtype)
     spread = value_spread(cost, working, groups)
-    last = max(LAST_EPS * spread if exact else tolerance * deviation, unit)
-    first = max(FIRST_EPS * spread, last)
-    if n < m and not exact:
-        first = last  # one phase from equal prices: columns left over must stay the cheapest
-    finished = auction(cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work)
+    if warm:
+        working[:m] = price[:m].astype(cost.dtype)
+        spread = value_spread(cost, working, groups)
+    elif n == m:  # column constants may only be taken out where every column is used
+        for j in range(m):
+            working[j] = -mean[j]
+        centred = value_spread(cost, working, groups)
+        if spread < ILL_SCALED * centred:  # the means are noise of a few huge costs
+            working[:] = 0
+        else:
+            spread = centred
+    if exact and spread == 0:  # ties are the rule: eps would only tear them apart
+        refill_all(cost, working, lists)
+        finished = True
+    else:
+        smooth = spread if spread < ILL_SCALED * deviation else max(spread, ROUGH * deviation)
+        last = max(LAST_EPS * spread if exact else tolerance * deviation, np.finfo(cost.dtype).tiny)
+        first = max(FIRST_EPS * smooth, last)
+        if n < m and not exact:
+            first = last  # one phase from equal prices: columns left over must stay the cheapest
+        finished = auction(
+            cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work
+        )
     price[:m] = working[:m]
     final = np.zeros(width)
     final[:m] = price[:m]
