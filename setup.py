@@ -1,4 +1,5 @@
-"""Metadata and layout; tool settings are in pyproject.toml, the pins of development in constraints.txt."""
+"""Metadata and layout; tool settings are in pyproject.toml, the pins of development in
+constraints.txt."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Noise matched to the nearest images of its batch, and the assignment solvers that make it cheap."""
+"""Noise matched to the nearest images of its batch, and the assignment solvers that make it
+cheap."""
 
 from .assignment import Assignment, solve_assignment
 from .diffusion import Diffused, diffuse

@@ -27,7 +27,7 @@ class Assignment(NamedTuple):
     which is ``lower_bound``, computed in float64 from the costs as they were given.
     """
 
-    index: Tensor  # (n,) int64, column of each row; -1: unmatched, where n > m
+    index: Tensor  # type: ignore[assignment]  # (n,) int64, column of each row; -1: unmatched, where n > m
     cost: Tensor  # () float64, sum of the costs of the pairs
     lower_bound: Tensor  # () float64, no assignment costs less; -inf: no proof (method="scipy")
     converged: Tensor  # () bool, whether the method reached what was asked of it
@@ -39,9 +39,7 @@ class Assignment(NamedTuple):
         return self.cost - self.lower_bound
 
 
-def solve_assignment(
-    cost: Tensor, *, method: str = "auto", tol: float = DEFAULT_TOL
-) -> Assignment:
+def solve_assignment(cost: Tensor, *, method: str = "auto", tol: float = DEFAULT_TOL) -> Assignment:
     """Assign rows to columns at the least total cost, with a proof of how good the answer is.
 
     Parameters
@@ -99,7 +97,8 @@ def solve_assignment(
 
 
 def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
-    """The costs as a numpy array on the CPU, in float32 or float64; no copy where none is needed."""
+    """The costs as a numpy array on the CPU, in float32 or float64; no copy where none is
+    needed."""
     if matrix.dtype in (torch.float16, torch.bfloat16):
         matrix = matrix.to(torch.float32)
     elif matrix.dtype not in (torch.float32, torch.float64):

@@ -74,7 +74,8 @@ def diffuse(
     References
     ----------
     J. Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020, eq. 4.
-    Y. Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023 (there, time runs backwards).
+    Y. Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023 (there, time runs
+    backwards).
     """
     images = validation.check_samples("x", x, batched=False)
     keep, add = _coefficients(images, t, schedule)

@@ -143,9 +143,7 @@ def assign_noise(x: Tensor, noise: Tensor, *, batched: bool = False, **options: 
     return noise[batch, index]
 
 
-def _weighted(
-    x: Tensor, noise: Tensor, weights: Tensor, metric: str
-) -> tuple[Tensor, Tensor]:
+def _weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Tensor, Tensor]:
     """Scale both so that the plain metric of the result is the weighted one of the inputs."""
     scale = weights if metric == "manhattan" else weights.sqrt()
     return x * scale, noise * scale
@@ -161,8 +159,8 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
 
 
 def _assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
-    """A square cost matrix with the same optimal assignments as ``metric``, row and column means removed
-    where that is free: (x - mean x).(e - mean e) is the doubly centred x.e.
+    """A square cost matrix with the same optimal assignments as ``metric``, row and column means
+    removed where that is free: (x - mean x).(e - mean e) is the doubly centred x.e.
     """
     if metric in ("euclidean", "manhattan"):
         return cost_matrix(x, noise, metric)
@@ -176,7 +174,8 @@ def _assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
 def _assign_groups(
     x: Tensor, noise: Tensor, labels: Tensor, metric: str, method: str, tol: float
 ) -> Tensor:
-    """Assignment within equal labels (B, n): groups of one size are solved together, as one batch."""
+    """Assignment within equal labels (B, n): groups of one size are solved together, as one
+    batch."""
     batch, n = labels.shape
     index = torch.arange(n, device=x.device).repeat(batch, 1)
     if n == 0:

@@ -73,7 +73,8 @@ def check_pair(
 
 
 def check_values(name: str, value: Tensor) -> None:
-    """Raise if a float tensor holds NaN or an infinity; one pass, by its sum where that is enough."""
+    """Raise if a float tensor holds NaN or an infinity; one pass, by its sum where that is
+    enough."""
     if value.numel() == 0 or bool(torch.isfinite(value.sum())):
         return
     if not bool(torch.isfinite(value).all()):

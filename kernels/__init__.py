@@ -1,1 +1,2 @@
-"""Device code. Nothing in here knows of the package that calls it: no validation, no environment."""
+"""Device code. Nothing in here knows of the package that calls it: no validation, no
+environment."""

@@ -1,10 +1,10 @@
 """Sinkhorn in the log domain, annealed: column prices from which an auction has little left to do.
 
-1. With potentials f, g the plan is P_ij = exp((f_i + g_j - c_ij) / eps); its row and column sums are made
-   one in turn, f_i <- -eps log sum_j exp((g_j - c_ij) / eps) and g_j <- -eps log sum_i exp((f_i - c_ij) / eps)
-   (Cuturi 2013; log domain: Schmitzer 2019).
-2. eps falls geometrically from one standard deviation of the centred costs, so that large moves are made while
-   the problem is smooth; column updates are over-relaxed (Thibault et al. 2017).
+1. With potentials f, g the plan is P_ij = exp((f_i + g_j - c_ij) / eps); its row and column sums
+   are made one in turn, f_i <- -eps log sum_j exp((g_j - c_ij) / eps) and g_j <- -eps log sum_i
+   exp((f_i - c_ij) / eps) (Cuturi 2013; log domain: Schmitzer 2019).
+2. eps falls geometrically from one standard deviation of the centred costs, so that large moves are
+   made while the problem is smooth; column updates are over-relaxed (Thibault et al. 2017).
 3. As eps falls, -g tends to optimal prices: row i wants the column that minimises c_ij - g_j.
 """
 

@@ -82,7 +82,8 @@ def _padded(costs: NDArray[np.floating]) -> NDArray[np.floating]:
 def _solve_scaled(
     costs: NDArray[np.floating], *, exact: bool, tol: float, threads: int | None
 ) -> Solution:
-    """Costs too large or too small for their type: solve them in float64, scaled by a power of two."""
+    """Costs too large or too small for their type: solve them in float64, scaled by a power of
+    two."""
     magnitude = np.where(np.isfinite(costs), np.abs(costs), 0).max(axis=(1, 2), keepdims=True)
     exponent = np.frexp(magnitude.astype(np.float64))[1]
     scaled = np.ldexp(costs.astype(np.float64), -exponent)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 class Solution(NamedTuple):
     """Answers to a batch of problems (B, n, m) with n <= m."""
 
-    index: NDArray[np.int64]  # (B, n) column of each row
+    index: NDArray[np.int64]  # type: ignore[assignment]  # (B, n) column of each row
     cost: NDArray[np.float64]  # (B,)
     lower_bound: NDArray[np.float64]  # (B,)
     converged: NDArray[np.bool_]  # (B,)

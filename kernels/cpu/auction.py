@@ -1,13 +1,16 @@
-"""Forward auction with eps-scaling, one bidder at a time (Bertsekas 1988; Bertsekas and Castanon 1989).
+"""Forward auction with eps-scaling, one bidder at a time (Bertsekas 1988; Bertsekas and Castanon
+1989).
 
-1. Rows are buyers, columns are objects with prices p; row i wants the column that minimises c_ij + p_j.
+1. Rows are buyers, columns are objects with prices p; row i wants the column that minimises c_ij +
+   p_j.
 2. An unassigned row i bids: with the best value w1 (column j) and the second best w2, it sets
    p_j <- p_j + (w2 - w1) + eps, takes j, and whoever held j bids next (last in, first out).
-3. Then every assigned row is within eps of its best column, so the assignment is within n eps of the optimum.
+3. Then every assigned row is within eps of its best column, so the assignment is within n eps of
+   the optimum.
 4. The phases lower eps. What is within the new eps of its best column stays assigned.
 
-Each bid raises a price by at least eps and by a few units in its last place, so no rounding stalls it; a budget
-of bids bounds the work of a price war, and the exact finish takes over from there.
+Each bid raises a price by at least eps and by a few units in its last place, so no rounding stalls
+it; a budget of bids bounds the work of a price war, and the exact finish takes over from there.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ SAMPLED_ROWS = 128
 
 
 @kernel
-def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):  # type: ignore[no-untyped-def]
+def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):
     """Assign every row to within ``eps``; False when the budget of bids ran out first.
 
     ``owner`` (m,) and ``column`` (n,) hold the partial assignment, -1 where there is none.
@@ -67,7 +70,7 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work): 
 
 
 @kernel
-def value_spread(cost, price, groups):  # type: ignore[no-untyped-def]
+def value_spread(cost, price, groups):
     """Mean distance from a row's best value to its (about) twentieth best: the natural unit of eps.
 
     Over at most ``SAMPLED_ROWS`` rows, evenly spread; zero says that ties are the rule.
@@ -82,7 +85,7 @@ def value_spread(cost, price, groups):  # type: ignore[no-untyped-def]
 
 
 @njit
-def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):  # type: ignore[no-untyped-def]
+def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):
     """Phases from ``eps`` down to ``last_eps``; False when the budget ran out."""
     n = cost.shape[0]
     stack = np.empty(n, np.int64)

@@ -1,16 +1,19 @@
-"""Exact finish: shortest augmenting paths from the auction's prices, in float64 (Jonker and Volgenant 1987).
+"""Exact finish: shortest augmenting paths from the auction's prices, in float64 (Jonker and
+Volgenant 1987).
 
-1. With prices p, the row duals are u_i = min_j (c_ij + p_j); only pairs with c_ij + p_j = u_i stay assigned.
-   Bids without eps then assign most of the other rows (``reduction``).
-2. From each free row, Dijkstra's algorithm over reduced costs c_ij + p_j - u_i >= 0 finds the nearest free column.
-   A row first offers its candidate list; its other columns are at bound_i - u_i or further, so the whole row is
-   scanned only if the search gets that far (code m + i in the heap stands for them).
-3. Scanned columns get dearer by (d* - d_j), which keeps every reduced cost >= 0, and the path is flipped.
-   Prices still only rise, so the candidate lists stay valid.
-4. When every row is assigned, all assigned pairs are tight: the assignment is optimal and p, u prove it.
+1. With prices p, the row duals are u_i = min_j (c_ij + p_j); only pairs with c_ij + p_j = u_i stay
+   assigned. Bids without eps then assign most of the other rows (``reduction``).
+2. From each free row, Dijkstra's algorithm over reduced costs c_ij + p_j - u_i >= 0 finds the
+   nearest free column. A row first offers its candidate list; its other columns are at bound_i -
+   u_i or further, so the whole row is scanned only if the search gets that far (code m + i in the
+   heap stands for them).
+3. Scanned columns get dearer by (d* - d_j), which keeps every reduced cost >= 0, and the path is
+   flipped. Prices still only rise, so the candidate lists stay valid.
+4. When every row is assigned, all assigned pairs are tight: the assignment is optimal and p, u
+   prove it.
 
-With fewer rows than columns, m - n dummy rows of cost zero fill the square; being equal, they act as one row
-(number n) whose dual is min_j p_j, and are never stored.
+With fewer rows than columns, m - n dummy rows of cost zero fill the square; being equal, they act
+as one row (number n) whose dual is min_j p_j, and are never stored.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ REACHED, HEAPED = 0, 1  # entries of ``sizes``
 
 
 @inlined_kernel
-def reach(code, distance, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+def reach(code, distance, key, heap, place, reached, sizes):
     if key[code] == np.inf:
         reached[sizes[REACHED]] = code
         sizes[REACHED] += 1
@@ -40,7 +43,7 @@ def reach(code, distance, key, heap, place, reached, sizes):  # type: ignore[no-
 
 
 @inlined_kernel
-def relax(row, j, distance, near, owner, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+def relax(row, j, distance, near, owner, pred, key, heap, place, reached, sizes):
     """Offer column j at this distance; return the distance of the nearest free column so far."""
     if distance < key[j] and distance < near and place[j] != CLOSED:
         pred[j] = row
@@ -51,26 +54,46 @@ def relax(row, j, distance, near, owner, pred, key, heap, place, reached, sizes)
 
 
 @inlined_kernel
-def relax_row(cost, i, start, near, price, dual, owner, hits, hit_costs, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+def relax_row(
+    cost,
+    i,
+    start,
+    near,
+    price,
+    dual,
+    owner,
+    hits,
+    hit_costs,
+    pred,
+    key,
+    heap,
+    place,
+    reached,
+    sizes,
+):
     """Offer every column of row i that could still lie on the shortest path."""
     limit = dual[i] + (near - start)
     limit = min(limit + 1e-15 * abs(limit), np.finfo(np.float64).max)
     for q in range(row_collect(cost, i, price, limit, hits, hit_costs, 0)):
         j = hits[0, q]
         gap = np.float64(hit_costs[0, q]) + price[j] - dual[i]
-        near = relax(i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes)
+        near = relax(
+            i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes
+        )
     return near
 
 
 @inlined_kernel
-def relax_list(i, start, near, price, dual, owner, lists, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
+def relax_list(i, start, near, price, dual, owner, lists, pred, key, heap, place, reached, sizes):
     """Offer the candidates of row i, and put off the rest of it to the distance of its bound."""
     index, value, count, bound, _ = lists
     u = dual[i]
     for q in range(count[i]):
         j = index[i, q]
         gap = np.float64(value[i, q]) + price[j] - u
-        near = relax(i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes)
+        near = relax(
+            i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes
+        )
     distance = start + max(exact_bound(bound, i) - u, 0.0)
     if distance < near:
         reach(owner.shape[0] + i, distance, key, heap, place, reached, sizes)
@@ -78,8 +101,9 @@ def relax_list(i, start, near, price, dual, owner, lists, pred, key, heap, place
 
 
 @inlined_kernel
-def seed_path(cost, i, price, dual, owner, lists, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
-    """Offer the best free column of start row i, so that the search is bounded from the first step."""
+def seed_path(cost, i, price, dual, owner, lists, pred, key, heap, place, reached, sizes):
+    """Offer the best free column of start row i, so that the search is bounded from the first
+    step."""
     index, value, count, _, _ = lists
     best, column = np.inf, -1
     if count.shape[0] > 0:
@@ -98,8 +122,9 @@ def seed_path(cost, i, price, dual, owner, lists, pred, key, heap, place, reache
 
 
 @kernel
-def relax_dummy(n, start, near, price, owner, pred, key, heap, place, reached, sizes):  # type: ignore[no-untyped-def]
-    """Offer every column from the dummy row, the cheapest free one first; other dummies' columns lead nowhere."""
+def relax_dummy(n, start, near, price, owner, pred, key, heap, place, reached, sizes):
+    """Offer every column from the dummy row, the cheapest free one first; other dummies' columns
+    lead nowhere."""
     m = owner.shape[0]
     least = smallest(price, m)
     cheapest = -1
@@ -117,8 +142,9 @@ def relax_dummy(n, start, near, price, owner, pred, key, heap, place, reached, s
 
 
 @kernel
-def search_path(cost, price, dual, owner, column, lists, scratch, start_row, work):  # type: ignore[no-untyped-def]
-    """Dijkstra from a free row; returns the free column it ends in (-1: none), how far, and the rows it scanned."""
+def search_path(cost, price, dual, owner, column, lists, scratch, start_row, work):
+    """Dijkstra from a free row; returns the free column it ends in (-1: none), how far, and the
+    rows it scanned."""
     n, m = cost.shape[0], owner.shape[0]
     key, heap, place, pred, reached, scanned, starts, hits, hit_costs, sizes = scratch
     listed = lists[2].shape[0] > 0
@@ -126,7 +152,9 @@ def search_path(cost, price, dual, owner, column, lists, scratch, start_row, wor
     rows = 0
     near = np.inf
     if start_row < n:
-        near = seed_path(cost, start_row, price, dual, owner, lists, pred, key, heap, place, reached, sizes)
+        near = seed_path(
+            cost, start_row, price, dual, owner, lists, pred, key, heap, place, reached, sizes
+        )
     row, distance = start_row, 0.0
     dummy_seen = False
     while True:
@@ -136,11 +164,25 @@ def search_path(cost, price, dual, owner, column, lists, scratch, start_row, wor
             rows += 1
             if row == n:
                 dummy_seen = True
-                near = relax_dummy(n, distance, near, price, owner, pred, key, heap, place, reached, sizes)
+                near = relax_dummy(
+                    n, distance, near, price, owner, pred, key, heap, place, reached, sizes
+                )
             elif listed:
                 work[LIST_RELAXATIONS] += 1
                 near = relax_list(
-                    row, distance, near, price, dual, owner, lists, pred, key, heap, place, reached, sizes
+                    row,
+                    distance,
+                    near,
+                    price,
+                    dual,
+                    owner,
+                    lists,
+                    pred,
+                    key,
+                    heap,
+                    place,
+                    reached,
+                    sizes,
                 )
         whole = row if row < n and not listed else -1
         while True:
@@ -167,10 +209,10 @@ def search_path(cost, price, dual, owner, column, lists, scratch, start_row, wor
 
 
 @kernel
-def augment(cost, price, dual, owner, column, lists, scratch, start_row, work):  # type: ignore[no-untyped-def]
+def augment(cost, price, dual, owner, column, lists, scratch, start_row, work):
     """One search, dual update and flip; False when no free column can be reached."""
     n, m = cost.shape[0], owner.shape[0]
-    key, heap, place, pred, reached, scanned, starts, _, _, sizes = scratch
+    key, _, place, pred, reached, scanned, starts, _, _, sizes = scratch
     target, distance, rows = search_path(
         cost, price, dual, owner, column, lists, scratch, start_row, work
     )
@@ -199,8 +241,9 @@ def augment(cost, price, dual, owner, column, lists, scratch, start_row, work): 
 
 
 @kernel
-def tight_start(cost, price, dual, owner, column, lists, free, work):  # type: ignore[no-untyped-def]
-    """Row duals, and every pair that is not tight set free; the numbers of free rows and of free dummies."""
+def tight_start(cost, price, dual, owner, column, lists, free, work):
+    """Row duals, and every pair that is not tight set free; the numbers of free rows and of free
+    dummies."""
     n, m = cost.shape[0], owner.shape[0]
     index, value, count, bound, _ = lists
     frees = 0
@@ -233,10 +276,11 @@ def tight_start(cost, price, dual, owner, column, lists, free, work):  # type: i
 
 
 @njit
-def exact_finish(cost, price, owner, column, lists, work):  # type: ignore[no-untyped-def]
+def exact_finish(cost, price, owner, column, lists, work):
     """Make the assignment optimal; False when the costs are infeasible.
 
-    ``price`` (width,) are the auction's prices in float64, raised in place; ``column`` (n + 1,) ends in the dummy.
+    ``price`` (width,) are the auction's prices in float64, raised in place; ``column`` (n + 1,)
+    ends in the dummy.
     """
     n, width = cost.shape
     m = owner.shape[0]

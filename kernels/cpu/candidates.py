@@ -1,9 +1,11 @@
 """Candidate lists: the few columns of a row that can be its best for a long time.
 
-1. A full scan of row i at prices p collects every column with c_ij + p_j <= bound_i (about 20 of them).
+1. A full scan of row i at prices p collects every column with c_ij + p_j <= bound_i (about 20 of
+   them).
 2. Prices only ever rise, so every other column keeps c_ij + p_j >= bound_i for good.
-3. Hence the best column of the list is the best of the row while its value is <= bound_i, and min(second best
-   of the list, bound_i) never exceeds the true second best: a bid needs no row scan until the list runs dry.
+3. Hence the best column of the list is the best of the row while its value is <= bound_i, and
+   min(second best of the list, bound_i) never exceeds the true second best: a bid needs no row scan
+   until the list runs dry.
 
 Float rounding is monotone, so 2. holds for rounded sums too.
 """
@@ -14,7 +16,6 @@ import numpy as np
 from numba import njit
 
 from .jit import inlined_kernel, kernel
-
 from .vector import GROUPS, list_top2, row_collect, row_group_min, row_top2
 from .work import BID_SCANS
 
@@ -23,8 +24,9 @@ LISTED_FROM = 640  # below this many columns a whole row is scanned faster than 
 
 
 @njit
-def new_candidates(cost, listed):  # type: ignore[no-untyped-def]
-    """(index, value, count, bound) of empty lists; of no rows at all where rows are scanned whole."""
+def new_candidates(cost, listed):
+    """(index, value, count, bound) of empty lists; of no rows at all where rows are scanned
+    whole."""
     n = cost.shape[0] if listed else 0
     index = np.zeros((n, ROOM), np.uint32)
     value = np.full((n, ROOM), np.inf, cost.dtype)
@@ -32,14 +34,14 @@ def new_candidates(cost, listed):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def exact_bound(bound, i):  # type: ignore[no-untyped-def]
+def exact_bound(bound, i):
     """``bound_i`` less a unit in the last place, because it was compared with rounded sums."""
     limit = np.float64(bound[i])
     return limit - abs(limit) * np.finfo(bound.dtype).eps
 
 
 @kernel
-def row_bound(cost, i, price, groups):  # type: ignore[no-untyped-def]
+def row_bound(cost, i, price, groups):
     """(smallest value of row i, the largest finite one of 8 group minima).
 
     At least 8 columns lie at or below that bound, if so many are finite, and 22 on average.
@@ -55,7 +57,7 @@ def row_bound(cost, i, price, groups):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def refill(cost, i, price, index, value, count, bound, groups):  # type: ignore[no-untyped-def]
+def refill(cost, i, price, index, value, count, bound, groups):
     """Scan row i and make its list anew."""
     best, limit = row_bound(cost, i, price, groups)
     hits = 0
@@ -72,14 +74,14 @@ def refill(cost, i, price, index, value, count, bound, groups):  # type: ignore[
 
 
 @kernel
-def refill_all(cost, price, lists):  # type: ignore[no-untyped-def]
+def refill_all(cost, price, lists):
     index, value, count, bound, groups = lists
     for i in range(count.shape[0]):
         refill(cost, i, price, index, value, count, bound, groups)
 
 
 @inlined_kernel
-def best_two(cost, i, price, index, value, count, bound, groups, work):  # type: ignore[no-untyped-def]
+def best_two(cost, i, price, index, value, count, bound, groups, work):
     """(smallest value of row i, at most the second smallest, column of the smallest)."""
     if count.shape[0] == 0:
         work[BID_SCANS] += 1

@@ -4,21 +4,20 @@ For any prices p, every assignment costs at least
 
     sum_i min_j (c_ij + p_j) - sum_j p_j + (m - n) min_j p_j        (n <= m)
 
-because no row can do better than its minimum and no column can be used twice. The sums are taken in float64, over
-the costs as they were given, and without any of the solver's lists: a check that shares nothing with what it checks.
+because no row can do better than its minimum and no column can be used twice. The sums are taken in
+float64, over the costs as they were given, and without any of the solver's lists: a check that
+shares nothing with what it checks.
 """
 
 from __future__ import annotations
 
-
 from .jit import kernel
-
 from .statistics import smallest
 from .vector import row_min
 
 
 @kernel
-def certificate(cost, price, column, m):  # type: ignore[no-untyped-def]
+def certificate(cost, price, column, m):
     """(cost of the assignment, lower bound on every assignment); ``price`` (width,) in float64."""
     n = cost.shape[0]
     total, bound = 0.0, 0.0

@@ -1,7 +1,7 @@
-"""Binary heap of integer codes ordered by ``key[code]``, with decrease-key; ``place[code]`` is < 0 outside."""
+"""Binary heap of integer codes ordered by ``key[code]``, with decrease-key; ``place[code]`` is < 0
+outside."""
 
 from __future__ import annotations
-
 
 from .jit import kernel
 
@@ -9,7 +9,7 @@ OUTSIDE = -1
 
 
 @kernel
-def heap_put(heap, place, key, size, code):  # type: ignore[no-untyped-def]
+def heap_put(heap, place, key, size, code):
     """Insert ``code``, or move it up after its key fell; return the new size."""
     at = place[code]
     if at < 0:
@@ -30,7 +30,7 @@ def heap_put(heap, place, key, size, code):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def heap_pop(heap, place, key, size):  # type: ignore[no-untyped-def]
+def heap_pop(heap, place, key, size):
     """Remove and return the code with the smallest key; the heap then holds ``size - 1``."""
     least = heap[0]
     place[least] = OUTSIDE

@@ -1,11 +1,15 @@
 """Augmenting row reduction: bids without eps, in float64 (Jonker and Volgenant 1987, step 2).
 
-1. A free row i raises the price of its best column j until j is only as good as its second best, and takes j.
-2. Its dual is then that second best value, the pair is tight, and whoever held j is free and goes next.
-3. A tie for the best column that somebody holds would raise nothing: such a row is left to a shortest path, and
-   so are a row whose candidate list has run dry and, once the budget of bids is spent, all the others.
+1. A free row i raises the price of its best column j until j is only as good as its second best,
+   and takes j.
+2. Its dual is then that second best value, the pair is tight, and whoever held j is free and goes
+   next.
+3. A tie for the best column that somebody holds would raise nothing: such a row is left to a
+   shortest path, and so are a row whose candidate list has run dry and, once the budget of bids is
+   spent, all the others.
 
-An assigned pair stays tight, because only its own row raises the price of its column without taking it away.
+An assigned pair stays tight, because only its own row raises the price of its column without taking
+it away.
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ BIDS_PER_ROW = 4
 
 
 @kernel
-def reduce_rows(cost, price, dual, owner, column, lists, free, count, work):  # type: ignore[no-untyped-def]
-    """Assign what bids alone can of the ``count`` rows in ``free``; return how many are left there."""
+def reduce_rows(cost, price, dual, owner, column, lists, free, count, work):
+    """Assign what bids alone can of the ``count`` rows in ``free``; return how many are left
+    there."""
     index, value, listed, bound, _ = lists
     budget = BIDS_PER_ROW * count
     kept = 0

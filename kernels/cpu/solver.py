@@ -1,4 +1,5 @@
-"""One problem, or a batch of them, from costs to certificate. The only compiled entry point; cached on disk."""
+"""One problem, or a batch of them, from costs to certificate. The only compiled entry point; cached
+on disk."""
 
 from __future__ import annotations
 
@@ -21,19 +22,41 @@ SOLVED, INVALID, INFEASIBLE, RESCALE = range(4)
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
-ROUGH = 0.1  # in standard deviations: the least spread for the first eps, for costs with long-range structure
+ROUGH = 0.1  # standard deviations: least spread for the first eps, for long-range structure
 ILL_SCALED = 1e-6  # a spread this much smaller than others says that a few huge costs make those
 
 
 @njit
-def _range_is_safe(cost, magnitude):  # type: ignore[no-untyped-def]
-    """Room above and below in the type of the costs, for prices that add up and eps that must not vanish."""
+def _range_is_safe(cost, magnitude):
+    """Room above and below in the type of the costs, for prices that add up and eps that must not
+    vanish."""
     limits = np.finfo(cost.dtype)
     return magnitude == 0 or (limits.tiny * 1e12 < magnitude < limits.max / 1e9)
 
 
 @njit
-def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):  # type: ignore[no-untyped-def]
+def _start_prices(cost, m, mean, price, groups):
+    """Prices that take out the column means, where that helps; return the spread of the values."""
+    spread = value_spread(cost, price, groups)
+    if cost.shape[0] < m:  # only where every column is used are its constants free
+        return spread
+    for j in range(m):
+        price[j] = -mean[j]
+    centred = value_spread(cost, price, groups)
+    if spread < ILL_SCALED * centred:  # the means are noise of a few huge costs
+        price[:] = 0
+        return spread
+    return centred
+
+
+@njit
+def _smooth(spread, deviation):
+    """The spread for the first eps."""
+    return spread if spread < ILL_SCALED * deviation else max(spread, ROUGH * deviation)
+
+
+@njit
+def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
     mean = np.zeros(width)
@@ -47,34 +70,25 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):  # t
     if not _range_is_safe(cost, magnitude):
         return RESCALE
     groups = np.empty(GROUPS, cost.dtype)
-    lists = new_candidates(cost, m >= LISTED_FROM) + (groups,)
+    index_, value_, count_, bound_ = new_candidates(cost, m >= LISTED_FROM)
+    lists = (index_, value_, count_, bound_, groups)
     owner = np.full(m, -1, np.int64)
     column = np.full(n + 1, -1, np.int64)
     working = np.zeros(width, cost.dtype)
-    spread = value_spread(cost, working, groups)
     if warm:
         working[:m] = price[:m].astype(cost.dtype)
         spread = value_spread(cost, working, groups)
-    elif n == m:  # column constants may only be taken out where every column is used
-        for j in range(m):
-            working[j] = -mean[j]
-        centred = value_spread(cost, working, groups)
-        if spread < ILL_SCALED * centred:  # the means are noise of a few huge costs
-            working[:] = 0
-        else:
-            spread = centred
+    else:
+        spread = _start_prices(cost, m, mean, working, groups)
+    finished = True
     if exact and spread == 0:  # ties are the rule: eps would only tear them apart
         refill_all(cost, working, lists)
-        finished = True
     else:
-        smooth = spread if spread < ILL_SCALED * deviation else max(spread, ROUGH * deviation)
         last = max(LAST_EPS * spread if exact else tolerance * deviation, np.finfo(cost.dtype).tiny)
-        first = max(FIRST_EPS * smooth, last)
+        first = max(FIRST_EPS * _smooth(spread, deviation), last)
         if n < m and not exact:
             first = last  # one phase from equal prices: columns left over must stay the cheapest
-        finished = auction(
-            cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work
-        )
+        finished = auction(cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work)
     price[:m] = working[:m]
     final = np.zeros(width)
     final[:m] = price[:m]
@@ -96,16 +110,18 @@ def _source_digest() -> str:
 
 
 def make_solver(stamp: str) -> Any:
-    """The compiled ``solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value, work, status)``.
+    """The compiled ``solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value,
+    work, status)``.
 
-    It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or float64, where the
-    columns from m on are padding at infinity (a row needs 16). ``price`` (B, m) float64 is read if ``warm``, and
-    written; ``index`` (B, n) int64, ``value`` (B, 2) float64 (cost, lower bound), ``work`` (B, 7) and
-    ``status`` (B,) are written. ``tolerance`` is in units of the std of the centred costs, per row.
+    It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or
+    float64, where the columns from m on are padding at infinity (a row needs 16). ``price`` (B, m)
+    float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value`` (B, 2) float64
+    (cost, lower bound), ``work`` (B, 7) and ``status`` (B,) are written. ``tolerance`` is in units
+    of the std of the centred costs, per row.
     """
 
     @njit(cache=True, nogil=True)
-    def solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value, work, status):  # type: ignore[no-untyped-def]
+    def solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value, work, status):
         _ = stamp
         for b in range(begin, end):
             status[b] = _solve_one(

@@ -9,7 +9,7 @@ from .jit import kernel
 
 
 @njit(fastmath={"reassoc"})
-def row_sums(row, column_sum, m):  # type: ignore[no-untyped-def]
+def row_sums(row, column_sum, m):
     total, square = 0.0, 0.0
     for j in range(m):
         x = np.float64(row[j])
@@ -20,7 +20,7 @@ def row_sums(row, column_sum, m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def smallest(price, m):  # type: ignore[no-untyped-def]
+def smallest(price, m):
     least = np.inf
     for j in range(m):
         least = min(least, price[j])
@@ -28,7 +28,7 @@ def smallest(price, m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def has_invalid(cost, m):  # type: ignore[no-untyped-def]
+def has_invalid(cost, m):
     """NaN or minus infinity anywhere?"""
     for i in range(cost.shape[0]):
         for j in range(m):
@@ -38,7 +38,7 @@ def has_invalid(cost, m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def finite_statistics(cost, m, mean):  # type: ignore[no-untyped-def]
+def finite_statistics(cost, m, mean):
     """``centred_statistics`` over the finite entries alone, uncentred."""
     count, total, square = 0, 0.0, 0.0
     mean[:] = 0.0
@@ -59,8 +59,9 @@ def finite_statistics(cost, m, mean):  # type: ignore[no-untyped-def]
 
 
 @njit
-def centred_statistics(cost, m, mean):  # type: ignore[no-untyped-def]
-    """(std of the doubly centred costs, their root mean square); ``mean`` (width,) gets the column means less their mean.
+def centred_statistics(cost, m, mean):
+    """(std of the doubly centred costs, their root mean square); ``mean`` (width,) gets the column
+    means less their mean.
 
     A result that is not finite says that the costs are not, or that their squares overflow.
     """

@@ -1,10 +1,11 @@
 """Row scans written in LLVM vectors, because Numba's own loops do not vectorise them.
 
-Every scan looks at ``v_j = c_ij + p_j`` for row ``i`` of the costs ``c`` (n, width) and the prices ``p`` (width,),
-16 columns at a time; both must be contiguous. LLVM lowers the 16 lanes to whatever the processor has (one AVX-512
-register, two AVX, four NEON). Rows have at least 16 columns, and exactly those that exist are read: the last,
-partial block is read again as the last 16 columns, with the lanes that were seen before masked out.
-The matrix and the row number are passed, rather than the row, because a view costs a reference count.
+Every scan looks at ``v_j = c_ij + p_j`` for row ``i`` of the costs ``c`` (n, width) and the prices
+``p`` (width,), 16 columns at a time; both must be contiguous. LLVM lowers the 16 lanes to whatever
+the processor has (one AVX-512 register, two AVX, four NEON). Rows have at least 16 columns, and
+exactly those that exist are read: the last, partial block is read again as the last 16 columns,
+with the lanes that were seen before masked out. The matrix and the row number are passed, rather
+than the row, because a view costs a reference count.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class _Row:
         vector = ir.VectorType(scalar_type or self.type, WIDTH)
         undefined = ir.Constant(vector, ir.Undefined)
         single = self.b.insert_element(undefined, scalar, ir.Constant(_I32, 0))
-        return self.b.shuffle_vector(single, undefined, ir.Constant(ir.VectorType(_I32, WIDTH), [0] * WIDTH))
+        return self.b.shuffle_vector(
+            single, undefined, ir.Constant(ir.VectorType(_I32, WIDTH), [0] * WIDTH)
+        )
 
     def infinity(self) -> Any:
         return self.splat(ir.Constant(self.type, float("inf")))
@@ -85,7 +88,8 @@ class _Row:
         return self.b.shl(ir.Constant(_I16, -1), seen)
 
     def for_each_vector(self, body: Callable[[Any, Any], None]) -> None:
-        """``body(offset, mask)`` for every vector; ``mask`` is None but for the partial last one."""
+        """``body(offset, mask)`` for every vector; ``mask`` is None but for the partial last
+        one."""
         with cgutils.for_range_slice(self.b, _int(0), self.whole, _int(WIDTH), _I64) as (offset, _):
             body(offset, None)
         with self.b.if_then(self.b.icmp_signed("<", self.whole, self.m)):
@@ -135,7 +139,8 @@ class _Top2:
         b.store(b.select(smaller, column, b.load(self.column)), self.column)
 
     def result(self) -> tuple[Any, Any, Any]:
-        """(smallest, second smallest, column of the smallest); of equal ones the smallest column."""
+        """(smallest, second smallest, column of the smallest); of equal ones the smallest
+        column."""
         row, b = self.row, self.b
         lanes, column = b.load(self.first), b.load(self.column)
         first, second = lanes, b.load(self.second)
@@ -149,7 +154,9 @@ class _Top2:
         bits = b.bitcast(ties, _I16)
         lane = b.and_(b.zext(b.cttz(bits, ir.Constant(_I1, 0)), _I32), ir.Constant(_I32, WIDTH - 1))
         winner = cgutils.alloca_once_value(b, b.extract_element(column, lane))
-        several = b.icmp_unsigned("!=", b.and_(bits, b.sub(bits, ir.Constant(_I16, 1))), ir.Constant(_I16, 0))
+        several = b.icmp_unsigned(
+            "!=", b.and_(bits, b.sub(bits, ir.Constant(_I16, 1))), ir.Constant(_I16, 0)
+        )
         with b.if_then(several, likely=False):
             largest = ir.Constant(self.index_vector, [2**31 - 1] * WIDTH)
             tied = b.select(ties, column, largest)
@@ -171,11 +178,12 @@ def _iota(builder: Any, row: _Row, offset: Any) -> Any:
 
 
 @intrinsic
-def row_group_min(typing, cost, i, price, groups):  # type: ignore[no-untyped-def]
-    """Write the minima of ``c_ij + p_j`` over 8 groups of columns that cover the row to ``groups`` (8,)."""
+def row_group_min(typing, cost, i, price, groups):
+    """Write the minima of ``c_ij + p_j`` over 8 groups of columns that cover the row to ``groups``
+    (8,)."""
     signature = types.void(cost, types.intp, price, groups)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         row = _Row(context, builder, signature, args)
         least = [cgutils.alloca_once_value(builder, row.infinity()) for _ in range(_UNROLL)]
 
@@ -203,15 +211,16 @@ def row_group_min(typing, cost, i, price, groups):  # type: ignore[no-untyped-de
 
 
 @intrinsic
-def row_collect(typing, cost, i, price, limit, index, value, q):  # type: ignore[no-untyped-def]
-    """Write the columns with ``c_ij + p_j <= limit``, in order, and their ``c_ij``; return how many there are.
+def row_collect(typing, cost, i, price, limit, index, value, q):
+    """Write the columns with ``c_ij + p_j <= limit``, in order, and their ``c_ij``; return how many
+    there are.
 
-    They go to row ``q`` of ``index`` and ``value``, as many as it has room for; a larger return value says that
-    some were left out.
+    They go to row ``q`` of ``index`` and ``value``, as many as it has room for; a larger return
+    value says that some were left out.
     """
     signature = types.intp(cost, types.intp, price, price.dtype, index, value, types.intp)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         row = _Row(context, builder, signature, args)
         room = builder.extract_value(row.array(4).shape, 1)
         first = builder.mul(args[6], room)
@@ -227,7 +236,9 @@ def row_collect(typing, cost, i, price, limit, index, value, q):  # type: ignore
         def emit(offset: Any, mask: Any) -> None:
             """Write the columns ``offset + b`` for the bits b set in the mask."""
             builder.store(mask, left)
-            head, body, end = (builder.append_basic_block(f"hits.{x}") for x in ("head", "body", "end"))
+            head, body, end = (
+                builder.append_basic_block(f"hits.{x}") for x in ("head", "body", "end")
+            )
             builder.branch(head)
             builder.position_at_end(head)
             bits = builder.load(left)
@@ -237,13 +248,17 @@ def row_collect(typing, cost, i, price, limit, index, value, q):  # type: ignore
             at = builder.load(count)
             with builder.if_then(builder.icmp_signed("<", at, room)):
                 builder.store(builder.trunc(column, _I32), builder.gep(index, [at]))
-                builder.store(builder.load(builder.gep(row.cost, [column])), builder.gep(value, [at]))
+                builder.store(
+                    builder.load(builder.gep(row.cost, [column])), builder.gep(value, [at])
+                )
             builder.store(builder.add(at, _int(1)), count)
             builder.store(builder.and_(bits, builder.sub(bits, _int(1))), left)
             builder.branch(head)
             builder.position_at_end(end)
 
-        step = WIDTH * _UNROLL  # 64 columns give one word of bits, and one branch that is hard to predict
+        step = (
+            WIDTH * _UNROLL
+        )  # 64 columns give one word of bits, and one branch that is hard to predict
         blocks = builder.and_(row.m, _int(-step))
         with cgutils.for_range_slice(builder, _int(0), blocks, _int(step), _I64) as (offset, _):
             word = hits(offset)
@@ -261,16 +276,19 @@ def row_collect(typing, cost, i, price, limit, index, value, q):  # type: ignore
 
 
 @intrinsic
-def row_top2(typing, cost, i, price):  # type: ignore[no-untyped-def]
-    """(smallest ``c_ij + p_j``, second smallest, column of the smallest); of equal ones the smallest column."""
+def row_top2(typing, cost, i, price):
+    """(smallest ``c_ij + p_j``, second smallest, column of the smallest); of equal ones the
+    smallest column."""
     result = types.Tuple((price.dtype, price.dtype, types.intp))
     signature = result(cost, types.intp, price)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         row = _Row(context, builder, signature, args)
         best = _Top2(row)
         row.for_each_vector(
-            lambda offset, mask: best.update(row.masked(row.value(offset), mask), _iota(builder, row, offset))
+            lambda offset, mask: best.update(
+                row.masked(row.value(offset), mask), _iota(builder, row, offset)
+            )
         )
         return context.make_tuple(builder, signature.return_type, best.result())
 
@@ -278,15 +296,16 @@ def row_top2(typing, cost, i, price):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def list_top2(typing, value, i, price, index, count):  # type: ignore[no-untyped-def]
+def list_top2(typing, value, i, price, index, count):
     """``row_top2`` over a candidate list: columns ``index[i, :count]``, costs ``value[i, :count]``.
 
-    Both arrays (n, room) have room for ``count`` rounded up to 16; beyond it must stand column 0 at infinity.
+    Both arrays (n, room) have room for ``count`` rounded up to 16; beyond it must stand column 0 at
+    infinity.
     """
     result = types.Tuple((price.dtype, price.dtype, types.intp))
     signature = result(value, types.intp, price, index, types.intp)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         row = _Row(context, builder, signature, args)
         columns = row.row_pointer(3)
         best = _Top2(row)
@@ -307,15 +326,17 @@ def list_top2(typing, value, i, price, index, count):  # type: ignore[no-untyped
 
 
 @intrinsic
-def row_min(typing, cost, i, price):  # type: ignore[no-untyped-def]
+def row_min(typing, cost, i, price):
     """Smallest ``c_ij + p_j``, in the type of the prices."""
     signature = price.dtype(cost, types.intp, price)
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         row = _Row(context, builder, signature, args)
         least = cgutils.alloca_once_value(builder, row.infinity())
         row.for_each_vector(
-            lambda offset, mask: builder.store(row.minimum(row.value(offset), builder.load(least)), least)
+            lambda offset, mask: builder.store(
+                row.minimum(row.value(offset), builder.load(least)), least
+            )
         )
         return row.fold(builder.load(least), row.minimum)
 
