@@ -10,7 +10,13 @@ from torch import Tensor
 
 from . import validation
 from .assignment import DEFAULT_TOL, as_solver_array, solve_wide
-from .pairwise import cost_matrix, flatten_samples, normalized
+from .pairwise import (
+    centred_product,
+    cost_matrix,
+    flatten_samples,
+    normalized,
+    working_dtype,
+)
 
 
 def fast_assign(
@@ -159,16 +165,15 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
 
 
 def _assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
-    """A square cost matrix with the same optimal assignments as ``metric``, row and column means
-    removed where that is free: (x - mean x).(e - mean e) is the doubly centred x.e.
+    """A square cost matrix with the same optimal assignments as ``metric``; what is a product is
+    centred, which costs nothing: (x - mean x).(e - mean e) is the doubly centred x.e.
     """
     if metric in ("euclidean", "manhattan"):
         return cost_matrix(x, noise, metric)
-    scale = -2.0 if metric == "sqeuclidean" else -1.0
+    dtype = working_dtype(x, noise)
     if metric == "cosine":
-        x, noise = normalized(x), normalized(noise)
-    x = (x - x.mean(1, keepdim=True)).mul_(scale)
-    return x @ (noise - noise.mean(1, keepdim=True)).mT
+        x, noise = normalized(x, dtype), normalized(noise, dtype)
+    return centred_product(x, noise, dtype, -2.0 if metric == "sqeuclidean" else -1.0)
 
 
 def _assign_groups(

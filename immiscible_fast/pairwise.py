@@ -7,6 +7,8 @@ from torch import Tensor
 
 from .validation import METRICS, check_choice, check_pair
 
+SLICE = 256  # coordinates that are multiplied at a time, at least
+
 
 def pairwise_cost(
     x: Tensor, y: Tensor, *, metric: str = "sqeuclidean", batched: bool = False
@@ -58,38 +60,96 @@ def pairwise_cost(
 
 
 def flatten_samples(x: Tensor, y: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
-    """Both as (B, n, D) or (n, D), in float64 if either is, else in float32."""
-    wide = torch.float64 in (x.dtype, y.dtype)
-    dtype = torch.float64 if wide else torch.float32
+    """Both as (B, n, D) or (n, D), in the type they came in."""
     size = x.shape[1 + batched :].numel()
-    return (
-        x.to(dtype).reshape(*x.shape[: 1 + batched], size),
-        y.to(dtype).reshape(*y.shape[: 1 + batched], size),
-    )
+    return x.reshape(*x.shape[: 1 + batched], size), y.reshape(*y.shape[: 1 + batched], size)
+
+
+def working_dtype(x: Tensor, y: Tensor) -> torch.dtype:
+    """Costs are computed in float64 if either input is, else in float32."""
+    return torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
 
 
 def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
-    """``pairwise_cost`` of checked (..., n, D) and (..., m, D) float32 or float64 tensors."""
+    """``pairwise_cost`` of checked (..., n, D) and (..., m, D) tensors."""
+    dtype = working_dtype(x, y)
     if metric == "manhattan":
-        return torch.cdist(x, y, p=1)
+        return torch.cdist(x.to(dtype), y.to(dtype), p=1)
     if metric == "dot":
-        return -(x @ y.mT)
+        return product(x, y, dtype, -1)
     if metric == "cosine":
-        return 1 - normalized(x) @ normalized(y).mT
-    if x.shape[-2] > 0:
-        mean = x.mean(-2, keepdim=True)
-        x, y = x - mean, y - mean
-    square = _squared_distances(x, y)
+        return product(normalized(x, dtype), normalized(y, dtype), dtype, -1).add_(1)
+    shift = _mean(x, dtype) if x.shape[-2] > 0 else None
+    square = _squared_distances(x, y, dtype, shift)
     return square.sqrt_() if metric == "euclidean" else square
 
 
-def normalized(x: Tensor) -> Tensor:
+def centred_product(x: Tensor, y: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
+    """``scale`` times the inner products x.y, up to constants of a row or a column; n, m >= 1.
+
+    Those constants change no assignment. The means are subtracted first if they would outweigh the
+    samples by so much that float32 lost more than a digit of what is left.
+    """
+    shift_x, shift_y = _large_mean(x, dtype), _large_mean(y, dtype)
+    return product(x, y, dtype, scale, shift_x, shift_y)
+
+
+def product(
+    x: Tensor,
+    y: Tensor,
+    dtype: torch.dtype,
+    scale: float,
+    shift_x: Tensor | None = None,
+    shift_y: Tensor | None = None,
+) -> Tensor:
+    """``scale * (x - shift_x) @ (y - shift_y).mT``, (..., n, m), without a copy of x or y."""
+    cost = torch.zeros(*x.shape[:-1], y.shape[-2], dtype=dtype, device=x.device)
+    as_they_are = x.dtype == y.dtype == dtype and shift_x is None and shift_y is None
+    for part in [slice(None)] if as_they_are else _slices(x, y):
+        a, b = _part(x, part, dtype, shift_x), _part(y, part, dtype, shift_y)
+        if cost.ndim == 2:
+            cost.addmm_(a, b.mT, alpha=scale)
+        else:
+            cost.baddbmm_(a, b.mT, alpha=scale)
+    return cost
+
+
+def normalized(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Rows of length one; a zero row stays zero, so that its cosine with anything is 0."""
-    return torch.nn.functional.normalize(x, dim=-1, eps=torch.finfo(x.dtype).tiny)
+    return torch.nn.functional.normalize(x.to(dtype), dim=-1, eps=torch.finfo(dtype).tiny)
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    square_x = (x * x).sum(-1, keepdim=True)
-    square_y = (y * y).sum(-1, keepdim=True)
-    cost = torch.matmul(x, y.mT).mul_(-2)
-    return cost.add_(square_x).add_(square_y.mT).clamp_(min=0)
+def _squared_distances(x: Tensor, y: Tensor, dtype: torch.dtype, shift: Tensor | None) -> Tensor:
+    cost = product(x, y, dtype, -2, shift, shift)
+    for part in _slices(x, y):
+        cost.add_(_square_sum(_part(x, part, dtype, shift)))
+        cost.add_(_square_sum(_part(y, part, dtype, shift)).mT)
+    return cost.clamp_(min=0)
+
+
+def _square_sum(x: Tensor) -> Tensor:
+    return (x * x).sum(-1, keepdim=True)
+
+
+def _mean(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.mean(-2, keepdim=True, dtype=dtype)
+
+
+def _large_mean(x: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The mean sample, where (by some of the samples) its square is over 100 times the variance."""
+    some = x[..., :: max(1, x.shape[-2] // 64), :].to(dtype)
+    offset = _square_sum(_mean(some, dtype))[..., 0, 0]
+    total = (some * some).sum(-1).mean(-1)
+    return _mean(x, dtype) if bool((offset > 0.99 * total).any()) else None
+
+
+def _slices(x: Tensor, y: Tensor) -> list[slice]:
+    """Blocks of coordinates such that two blocks of samples are small beside the cost matrix."""
+    width = max(SLICE, min(x.shape[-2], y.shape[-2]) // 8)
+    return [slice(start, start + width) for start in range(0, x.shape[-1], width)]
+
+
+def _part(x: Tensor, part: slice, dtype: torch.dtype, shift: Tensor | None) -> Tensor:
+    """A fresh (..., n, block) tensor of the shifted samples, or a view of unshifted ones."""
+    block = x[..., part].to(dtype)
+    return block if shift is None else block - shift[..., part]
