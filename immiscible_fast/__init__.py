@@ -1,8 +1,8 @@
-"""Noise matched to the nearest images of its batch, and the assignment solvers that make it
-cheap."""
+"""Noise matched to the nearest images of its batch, and the solvers that make it cheap."""
 
 from .assignment import Assignment, solve_assignment
 from .diffusion import Diffused, diffuse
+from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
 from .pairing import assign_noise, fast_assign
 from .pairwise import pairwise_cost
 
@@ -12,8 +12,11 @@ __all__ = [
     "Assignment",
     "Diffused",
     "assign_noise",
+    "assignment_to_indices",
+    "batch_linear_assignment",
     "diffuse",
     "fast_assign",
+    "linear_sum_assignment",
     "pairwise_cost",
     "solve_assignment",
 ]

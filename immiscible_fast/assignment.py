@@ -91,8 +91,8 @@ def solve_assignment(cost: Tensor, *, method: str = "auto", tol: float = DEFAULT
         raise TypeError(f"cost must have a real dtype, got {matrix.dtype}")
     costs = as_solver_array(matrix)
     if matrix.ndim == 3:
-        return _to_assignment(_solve_any_shape(costs, method, tol), matrix.device)
-    solution = _solve_any_shape(costs[None], method, tol)
+        return _to_assignment(solve_any_shape(costs, method, tol), matrix.device)
+    solution = solve_any_shape(costs[None], method, tol)
     return _to_assignment(Solution(*(field[0] for field in solution[:5])), matrix.device)
 
 
@@ -147,7 +147,7 @@ def solve_wide(costs: NDArray[np.floating], method: str, tol: float) -> Solution
     return numba_cpu.solve(costs, exact=False, tol=tol, prices=prices)
 
 
-def _solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
+def solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
     """Problems with more rows than columns are solved transposed, and turned back."""
     batch, n, m = costs.shape
     if n <= m:
