@@ -4,9 +4,9 @@ Volgenant 1987).
 1. With prices p, the row duals are u_i = min_j (c_ij + p_j); only pairs with c_ij + p_j = u_i stay
    assigned. Bids without eps then assign most of the other rows (``reduction``).
 2. From each free row, Dijkstra's algorithm over reduced costs c_ij + p_j - u_i >= 0 finds the
-   nearest free column. A row first offers its candidate list; its other columns are at bound_i -
-   u_i or further, so the whole row is scanned only if the search gets that far (code m + i in the
-   heap stands for them).
+   nearest free column. A row first offers its candidate list; its other columns are at
+   bound_i - u_i or further, so the whole row is scanned only if the search gets that far (code
+   m + i in the heap stands for them). No column as far as the nearest free one is looked at.
 3. Scanned columns get dearer by (d* - d_j), which keeps every reduced cost >= 0, and the path is
    flipped. Prices still only rise, so the candidate lists stay valid.
 4. When every row is assigned, all assigned pairs are tight: the assignment is optimal and p, u
@@ -30,80 +30,79 @@ from .vector import row_collect, row_min
 from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS
 
 CLOSED = -2  # place of a column whose distance is final
-REACHED, HEAPED = 0, 1  # entries of ``sizes``
+REACHED, HEAPED, NEAREST = range(3)  # ``sizes``: codes reached, codes in the heap, and a column
+
+
+@njit
+def new_frontier(n, m):
+    """(key, heap, place, pred, reached, sizes) of a search; codes are columns, or m + row."""
+    return (
+        np.full(m + n, np.inf),  # key: distance of a code
+        np.empty(m + n, np.int64),  # heap of codes
+        np.full(m + n, OUTSIDE, np.int64),  # place in the heap
+        np.empty(m, np.int64),  # pred: the row that reached a column
+        np.empty(m + n, np.int64),  # reached: codes that have a key
+        np.zeros(3, np.int64),  # sizes
+    )
 
 
 @inlined_kernel
-def reach(code, distance, key, heap, place, reached, sizes):
-    if key[code] == np.inf:
-        reached[sizes[REACHED]] = code
-        sizes[REACHED] += 1
+def relax(row, j, distance, near, owner, frontier):
+    """Offer column j at this distance; return the distance of the nearest free column so far."""
+    key, heap, place, pred, reached, sizes = frontier
+    if distance < key[j] and distance < near and place[j] != CLOSED:
+        if key[j] == np.inf:
+            reached[sizes[REACHED]] = j
+            sizes[REACHED] += 1
+        key[j] = distance
+        pred[j] = row
+        if owner[j] < 0:
+            near = distance
+            sizes[NEAREST] = j
+        else:
+            sizes[HEAPED] = heap_put(heap, place, key, sizes[HEAPED], j)
+    return near
+
+
+@inlined_kernel
+def put_off(code, distance, frontier):
+    """Come back to the unseen columns of a row at this distance."""
+    key, heap, place, _, reached, sizes = frontier
+    reached[sizes[REACHED]] = code
+    sizes[REACHED] += 1
     key[code] = distance
     sizes[HEAPED] = heap_put(heap, place, key, sizes[HEAPED], code)
 
 
-@inlined_kernel
-def relax(row, j, distance, near, owner, pred, key, heap, place, reached, sizes):
-    """Offer column j at this distance; return the distance of the nearest free column so far."""
-    if distance < key[j] and distance < near and place[j] != CLOSED:
-        pred[j] = row
-        reach(j, distance, key, heap, place, reached, sizes)
-        if owner[j] < 0:
-            near = distance
-    return near
-
-
-@inlined_kernel
-def relax_row(
-    cost,
-    i,
-    start,
-    near,
-    price,
-    dual,
-    owner,
-    hits,
-    hit_costs,
-    pred,
-    key,
-    heap,
-    place,
-    reached,
-    sizes,
-):
+@kernel
+def relax_row(cost, i, start, near, price, u, owner, hits, hit_costs, frontier):
     """Offer every column of row i that could still lie on the shortest path."""
-    limit = dual[i] + (near - start)
+    limit = u + (near - start)
     limit = min(limit + 1e-15 * abs(limit), np.finfo(np.float64).max)
     for q in range(row_collect(cost, i, price, limit, hits, hit_costs, 0)):
         j = hits[0, q]
-        gap = np.float64(hit_costs[0, q]) + price[j] - dual[i]
-        near = relax(
-            i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes
-        )
+        gap = np.float64(hit_costs[0, q]) + price[j] - u
+        near = relax(i, j, start + max(gap, 0.0), near, owner, frontier)
     return near
 
 
 @inlined_kernel
-def relax_list(i, start, near, price, dual, owner, lists, pred, key, heap, place, reached, sizes):
+def relax_list(i, start, near, price, u, owner, lists, frontier):
     """Offer the candidates of row i, and put off the rest of it to the distance of its bound."""
     index, value, count, bound, _ = lists
-    u = dual[i]
     for q in range(count[i]):
         j = index[i, q]
         gap = np.float64(value[i, q]) + price[j] - u
-        near = relax(
-            i, j, start + max(gap, 0.0), near, owner, pred, key, heap, place, reached, sizes
-        )
+        near = relax(i, j, start + max(gap, 0.0), near, owner, frontier)
     distance = start + max(exact_bound(bound, i) - u, 0.0)
     if distance < near:
-        reach(owner.shape[0] + i, distance, key, heap, place, reached, sizes)
+        put_off(owner.shape[0] + i, distance, frontier)
     return near
 
 
 @inlined_kernel
-def seed_path(cost, i, price, dual, owner, lists, pred, key, heap, place, reached, sizes):
-    """Offer the best free column of start row i, so that the search is bounded from the first
-    step."""
+def seed_path(cost, i, price, u, owner, lists, frontier):
+    """Offer the best free column of start row i, to bound the search from the first step."""
     index, value, count, _, _ = lists
     best, column = np.inf, -1
     if count.shape[0] > 0:
@@ -117,12 +116,11 @@ def seed_path(cost, i, price, dual, owner, lists, pred, key, heap, place, reache
                 best, column = np.float64(cost[i, j]) + price[j], j
     if column < 0:
         return np.inf
-    distance = max(best - dual[i], 0.0)
-    return relax(i, column, distance, np.inf, owner, pred, key, heap, place, reached, sizes)
+    return relax(i, column, max(best - u, 0.0), np.inf, owner, frontier)
 
 
 @kernel
-def relax_dummy(n, start, near, price, owner, pred, key, heap, place, reached, sizes):
+def relax_dummy(n, start, near, price, owner, frontier):
     """Offer every column from the dummy row, the cheapest free one first; other dummies' columns
     lead nowhere."""
     m = owner.shape[0]
@@ -132,68 +130,51 @@ def relax_dummy(n, start, near, price, owner, pred, key, heap, place, reached, s
         if owner[j] < 0 and (cheapest < 0 or price[j] < price[cheapest]):
             cheapest = j
     if cheapest >= 0:
-        distance = start + (price[cheapest] - least)
-        near = relax(n, cheapest, distance, near, owner, pred, key, heap, place, reached, sizes)
+        near = relax(n, cheapest, start + (price[cheapest] - least), near, owner, frontier)
     for j in range(m):
         if owner[j] != n:
-            distance = start + (price[j] - least)
-            near = relax(n, j, distance, near, owner, pred, key, heap, place, reached, sizes)
+            near = relax(n, j, start + (price[j] - least), near, owner, frontier)
     return near
 
 
 @kernel
-def search_path(cost, price, dual, owner, column, lists, scratch, start_row, work):
-    """Dijkstra from a free row; returns the free column it ends in (-1: none), how far, and the
-    rows it scanned."""
+def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_row, work):
+    """Dijkstra from a free row; returns the nearest free column (-1: there is none), its distance,
+    and how many rows were scanned."""
     n, m = cost.shape[0], owner.shape[0]
-    key, heap, place, pred, reached, scanned, starts, hits, hit_costs, sizes = scratch
+    key, heap, place, _, _, sizes = frontier
+    scanned, starts, hits, hit_costs = tree
     listed = lists[2].shape[0] > 0
     sizes[:] = 0
     rows = 0
     near = np.inf
     if start_row < n:
-        near = seed_path(
-            cost, start_row, price, dual, owner, lists, pred, key, heap, place, reached, sizes
-        )
+        near = seed_path(cost, start_row, price, dual[start_row], owner, lists, frontier)
     row, distance = start_row, 0.0
     dummy_seen = False
     while True:
+        whole = -1
         if row < n or not dummy_seen:
             starts[row] = distance
             scanned[rows] = row
             rows += 1
             if row == n:
                 dummy_seen = True
-                near = relax_dummy(
-                    n, distance, near, price, owner, pred, key, heap, place, reached, sizes
-                )
+                near = relax_dummy(n, distance, near, price, owner, frontier)
             elif listed:
                 work[LIST_RELAXATIONS] += 1
-                near = relax_list(
-                    row,
-                    distance,
-                    near,
-                    price,
-                    dual,
-                    owner,
-                    lists,
-                    pred,
-                    key,
-                    heap,
-                    place,
-                    reached,
-                    sizes,
-                )
-        whole = row if row < n and not listed else -1
+                near = relax_list(row, distance, near, price, dual[row], owner, lists, frontier)
+            else:
+                whole = row
         while True:
             if whole >= 0:
                 work[ROW_RELAXATIONS] += 1
+                start, u = starts[whole], dual[whole]
                 near = relax_row(
-                    cost, whole, starts[whole], near, price, dual, owner, hits, hit_costs,
-                    pred, key, heap, place, reached, sizes,
-                )  # fmt: skip
-            if sizes[HEAPED] == 0:
-                return -1, np.inf, rows
+                    cost, whole, start, near, price, u, owner, hits, hit_costs, frontier
+                )
+            if sizes[HEAPED] == 0 or key[heap[0]] >= near:
+                return (sizes[NEAREST], near, rows) if near < np.inf else (-1, near, rows)
             code = heap_pop(heap, place, key, sizes[HEAPED])
             sizes[HEAPED] -= 1
             whole = code - m
@@ -202,19 +183,18 @@ def search_path(cost, price, dual, owner, column, lists, scratch, start_row, wor
         place[code] = CLOSED
         distance = key[code]
         row = owner[code]
-        if row < 0:
-            return code, distance, rows
         if row == n and not dummy_seen:
             column[n] = code  # the dummy that the path displaces
 
 
 @kernel
-def augment(cost, price, dual, owner, column, lists, scratch, start_row, work):
+def augment(cost, price, dual, owner, column, lists, frontier, tree, start_row, work):
     """One search, dual update and flip; False when no free column can be reached."""
     n, m = cost.shape[0], owner.shape[0]
-    key, _, place, pred, reached, scanned, starts, _, _, sizes = scratch
+    key, _, place, pred, reached, sizes = frontier
+    scanned, starts, _, _ = tree
     target, distance, rows = search_path(
-        cost, price, dual, owner, column, lists, scratch, start_row, work
+        cost, price, dual, owner, column, lists, frontier, tree, start_row, work
     )
     for q in range(sizes[REACHED]):
         code = reached[q]
@@ -290,20 +270,15 @@ def exact_finish(cost, price, owner, column, lists, work):
     if n == m:
         frees = reduce_rows(cost, price, dual, owner, column, lists, free, frees, work)
     work[PATHS] += frees + dummies
-    scratch = (
-        np.full(m + n, np.inf),  # key: distance of a code
-        np.empty(m + n, np.int64),  # heap
-        np.full(m + n, OUTSIDE, np.int64),  # place in the heap
-        np.empty(m, np.int64),  # pred: the row that reached a column
-        np.empty(m + n, np.int64),  # reached: codes that have a key
+    frontier = new_frontier(n, m)
+    tree = (
         np.empty(n + 1, np.int64),  # scanned: rows of the tree
         np.empty(n + 1),  # starts: distance of those rows
         np.empty((1, width), np.uint32),  # hits of a row scan
         np.empty((1, width), cost.dtype),  # and their costs
-        np.zeros(2, np.int64),  # sizes
     )
     for q in range(frees + dummies):
         start_row = free[q] if q < frees else n
-        if not augment(cost, price, dual, owner, column, lists, scratch, start_row, work):
+        if not augment(cost, price, dual, owner, column, lists, frontier, tree, start_row, work):
             return False
     return True

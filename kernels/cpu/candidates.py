@@ -57,15 +57,29 @@ def row_bound(cost, i, price, groups):
 
 
 @kernel
+def next_value(cost, i, price, best):
+    """Smallest value of row i above ``best``."""
+    least = best + np.inf
+    for j in range(cost.shape[1]):
+        value = cost[i, j] + price[j]
+        if best < value < least:
+            least = value
+    return least
+
+
+@kernel
 def refill(cost, i, price, index, value, count, bound, groups):
     """Scan row i and make its list anew."""
     best, limit = row_bound(cost, i, price, groups)
     hits = 0
     if best < np.inf:
         hits = row_collect(cost, i, price, limit, index, value, i)
-        if hits > ROOM:  # ties: keep the first of the best, the others are not below it
+        if hits > ROOM:  # ties: keep the best alone, as many as fit
             limit = best
-            hits = min(row_collect(cost, i, price, limit, index, value, i), ROOM)
+            hits = row_collect(cost, i, price, limit, index, value, i)
+            if hits <= ROOM:
+                limit = next_value(cost, i, price, best)
+            hits = min(hits, ROOM)
     for q in range(hits, ROOM):
         index[i, q] = 0
         value[i, q] = np.inf

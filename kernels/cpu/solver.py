@@ -23,7 +23,7 @@ FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
 ROUGH = 0.1  # standard deviations: least spread for the first eps, for long-range structure
-ILL_SCALED = 1e-6  # a spread this much smaller than others says that a few huge costs make those
+ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
 
 
 @njit
@@ -36,23 +36,19 @@ def _range_is_safe(cost, magnitude):
 
 @njit
 def _start_prices(cost, m, mean, price, groups):
-    """Prices that take out the column means, where that helps; return the spread of the values."""
-    spread = value_spread(cost, price, groups)
-    if cost.shape[0] < m:  # only where every column is used are its constants free
-        return spread
+    """Prices that take out the column means, where that helps; return (spread, tied) of the values,
+    ``tied`` if ties for the best column are the rule."""
+    spread, ties = value_spread(cost, price, groups)
+    tied = spread == 0 or ties > 0.5
+    if cost.shape[0] < m or tied:  # only where every column is used are its constants free
+        return spread, tied
     for j in range(m):
         price[j] = -mean[j]
-    centred = value_spread(cost, price, groups)
+    centred, ties = value_spread(cost, price, groups)
     if spread < ILL_SCALED * centred:  # the means are noise of a few huge costs
         price[:] = 0
-        return spread
-    return centred
-
-
-@njit
-def _smooth(spread, deviation):
-    """The spread for the first eps."""
-    return spread if spread < ILL_SCALED * deviation else max(spread, ROUGH * deviation)
+        return spread, False
+    return centred, centred == 0 or ties > 0.5
 
 
 @njit
@@ -77,15 +73,16 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
     working = np.zeros(width, cost.dtype)
     if warm:
         working[:m] = price[:m].astype(cost.dtype)
-        spread = value_spread(cost, working, groups)
+        spread, tied = value_spread(cost, working, groups)[0], False
     else:
-        spread = _start_prices(cost, m, mean, working, groups)
+        spread, tied = _start_prices(cost, m, mean, working, groups)
     finished = True
-    if exact and spread == 0:  # ties are the rule: eps would only tear them apart
+    if exact and tied:  # eps would only tear the ties apart
         refill_all(cost, working, lists)
     else:
         last = max(LAST_EPS * spread if exact else tolerance * deviation, np.finfo(cost.dtype).tiny)
-        first = max(FIRST_EPS * _smooth(spread, deviation), last)
+        rough = ROUGH * deviation if spread > ILL_SCALED * deviation else 0.0
+        first = max(FIRST_EPS * max(spread, rough), last)
         if n < m and not exact:
             first = last  # one phase from equal prices: columns left over must stay the cheapest
         finished = auction(cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work)
