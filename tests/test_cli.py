@@ -1,0 +1,185 @@
+"""The command line: help, errors in one line, and a doctor that tries what it reports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from immiscible_fast import __version__, cli, doctor, validation
+from immiscible_fast.demo import settings
+
+
+def run(*arguments):
+    """Exit code of the command line, however it ends."""
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize("arguments", [(), ("demo",), ("doctor",)])
+def test_help_has_an_example(arguments, capsys):
+    assert run(*arguments, "--help") == 0
+    printed = capsys.readouterr().out
+    assert "example:" in printed
+    assert "python -m immiscible_fast" in printed
+
+
+def test_help_of_the_demo_shows_every_option_with_its_default(capsys):
+    run("demo", "--help")
+    printed = " ".join(capsys.readouterr().out.split())
+    for option in (
+        "data",
+        "size",
+        "seed",
+        "seeds",
+        "steps",
+        "batch",
+        "method",
+        "threads",
+        "output",
+    ):
+        assert f"--{option}" in printed
+    for default in ("2000", "256", "auto", "output"):
+        assert f"(default: {default})" in printed
+    assert "--output DIR" in printed
+    assert "None" not in printed
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"immiscible_fast {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "COMMAND"),
+        (("dance",), "'dance'"),
+        (("demo", "--steps", "0"), "--steps must be at least 1, got 0"),
+        (("demo", "--steps", "many"), "--steps"),
+        (("demo", "--batch", "1"), "--batch must be at least 2, got 1"),
+        (("demo", "--seeds", "0"), "--seeds must be at least 1, got 0"),
+        (("demo", "--method", "magic"), "magic"),
+        (("demo", "--data", "/no/such/folder"), "/no/such/folder"),
+        (("demo", "--output", __file__), "--output must be a folder"),
+        (("demo", "--output", f"{__file__}/below"), "--output cannot be made"),
+        (("doctor", "--steps", "1"), "--steps"),
+    ],
+)
+def test_options_that_cannot_work_get_one_line_and_code_2(arguments, words, capsys):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_missing_packages_of_the_demo_are_named(monkeypatch, capsys):
+    real = cli.importlib.util.find_spec
+    monkeypatch.setattr(
+        cli.importlib.util, "find_spec", lambda name: None if name == "sklearn" else real(name)
+    )
+    assert run("demo") == 2
+    error = capsys.readouterr().err
+    assert "needs scikit-learn: pip install 'immiscible-fast[demo]'" in error
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ["numba", "scipy", "matplotlib", "sklearn", "rich", "PIL"]
+    code = (
+        "import sys; from immiscible_fast import cli\n"
+        "try: cli.main(['demo', '--help'])\n"
+        f"except SystemExit: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr.strip() == "[]"
+
+
+def test_runs_as_a_module():
+    command = [sys.executable, "-m", "immiscible_fast", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, f"immiscible_fast {__version__}\n")
+
+
+def test_interrupt_ends_quietly(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "main", interrupt)
+    assert run("doctor") == 130
+
+
+def test_the_command_line_knows_the_methods_of_the_library():
+    assert settings.METHODS == validation.METHODS
+
+
+def test_doctor_reports_every_method_version_and_cache(capsys):
+    assert run("doctor") == 0
+    printed = capsys.readouterr().out
+    for method in validation.METHODS:
+        assert f"{method:<14} works" in printed
+    for name in ("python", "torch", "numpy", "scipy", "numba", "triton", "cpu", "writable"):
+        assert name in printed
+    assert torch.__version__ in printed
+
+
+def test_doctor_needs_no_package_of_the_demo():
+    blocked = ["rich", "matplotlib", "sklearn", "PIL"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+        "from immiscible_fast.cli import main; sys.exit(main(['doctor']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def swapped(x, noise, **options):
+    return torch.arange(len(x)).roll(1)
+
+
+def repeated(x, noise, **options):
+    return torch.zeros(len(x), dtype=torch.int64)
+
+
+def broken(x, noise, **options):
+    raise ImportError("no module named numba\nand more")
+
+
+@pytest.mark.parametrize(
+    ("solver", "reason"),
+    [
+        (swapped, "of the possible gain"),
+        (repeated, "not a bijection"),
+        (broken, "ImportError: no module named numba"),
+    ],
+)
+def test_doctor_says_why_a_method_fails(solver, reason, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "fast_assign", solver)
+    assert run("doctor") == 1
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if "FAILS" in line]
+    assert len(lines) == len(validation.METHODS)
+    assert all(reason in line for line in lines)
+
+
+def test_doctor_passes_warnings_on(monkeypatch):
+    real = doctor.fast_assign
+
+    def warns(x, noise, **options):
+        warnings.warn("solved elsewhere", stacklevel=1)
+        return real(x, noise, **options)
+
+    monkeypatch.setattr(doctor, "fast_assign", warns)
+    probe = doctor.probe_method("scipy", "cpu")
+    assert probe.works
+    assert "note: solved elsewhere" in probe.detail
+
+
+def test_doctor_says_when_the_cache_cannot_be_written(monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    assert any("NUMBA_CACHE_DIR" in line for line in doctor._cache_lines())
