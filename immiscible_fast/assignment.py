@@ -89,6 +89,7 @@ def solve_assignment(cost: Tensor, *, method: str = "auto", tol: float = DEFAULT
         raise ValueError(f"cost must have shape (n, m) or (B, n, m), got {tuple(matrix.shape)}")
     if matrix.is_complex():
         raise TypeError(f"cost must have a real dtype, got {matrix.dtype}")
+    validation.check_data("cost", matrix)
     costs = as_solver_array(matrix)
     if matrix.ndim == 3:
         return _to_assignment(solve_any_shape(costs, method, tol), matrix.device)
@@ -106,7 +107,7 @@ def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
     if matrix.device.type != "cpu":
         warn_solved_on_cpu(matrix.device)
         matrix = matrix.cpu()
-    array: NDArray[np.floating] = matrix.numpy()
+    array: NDArray[np.floating] = matrix.resolve_neg().numpy()
     return array
 
 
@@ -125,10 +126,10 @@ def warn_solved_on_cpu(device: torch.device) -> None:
 
 def solve_wide(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
     """Solve (B, n, m) costs with n <= m by the named method."""
-    if costs.shape[1] == 0:
-        batch, _, m = costs.shape
+    if costs.size == 0:
+        batch, n, m = costs.shape
         nothing = np.zeros(batch)
-        empty = np.empty((batch, 0), np.int64)
+        empty = np.empty((batch, n), np.int64)
         return Solution(empty, nothing, nothing, np.ones(batch, np.bool_), np.zeros((batch, m)))
     if method == "scipy":
         from .backends import reference

@@ -78,18 +78,22 @@ def diffuse(
     backwards).
     """
     images = validation.check_samples("x", x, batched=False)
+    validation.check_flag("assign", assign)
     keep, add = _coefficients(images, t, schedule)
     if noise is None:
         noise = _draw(images, generator)
-    elif isinstance(noise, Tensor) and noise.shape != images.shape:
-        raise ValueError(
-            f"noise must have the shape of x, {tuple(images.shape)}, got {tuple(noise.shape)}"
-        )
+    else:
+        noise = validation.check_floating("noise", noise)
+        if noise.shape != images.shape or noise.device != images.device:
+            raise ValueError(
+                f"noise must be like x, {tuple(images.shape)} on {images.device}, "
+                f"got {tuple(noise.shape)} on {noise.device}"
+            )
     if assign:
         noise = assign_noise(images, noise, **options)
     elif options:
         raise ValueError(f"assign=False leaves no use for {', '.join(options)}")
-    noise = validation.check_floating("noise", noise).to(images.dtype)
+    noise = noise.to(images.dtype)
     return Diffused(keep * x + add * noise, noise)
 
 
@@ -104,7 +108,9 @@ def _draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def _coefficients(x: Tensor, t: object, schedule: Any) -> tuple[Tensor, Tensor]:
     """Factors of x and of noise, shaped to broadcast, in the dtype of x."""
-    times = validation.check_tensor("t", t).to(x.device)
+    times = validation.check_tensor("t", t)
+    validation.check_data("t", times)
+    times = times.to(x.device)
     if times.shape != x.shape[:1]:
         raise ValueError(f"t must have shape ({x.shape[0]},), got {tuple(times.shape)}")
     if isinstance(schedule, str):
@@ -116,10 +122,14 @@ def _coefficients(x: Tensor, t: object, schedule: Any) -> tuple[Tensor, Tensor]:
         keep, add = 1 - times, times
     else:
         alphas = getattr(schedule, "alphas_cumprod", schedule)
-        alphas = validation.check_floating("schedule", alphas).to(x.device)
+        alphas = validation.check_floating("schedule", alphas)
+        validation.check_data("schedule", alphas)
+        alphas = alphas.to(x.device)
         if alphas.ndim != 1 or alphas.numel() == 0:
             raise ValueError(f"schedule must have shape (T,), T >= 1, got {tuple(alphas.shape)}")
-        if times.is_floating_point() or times.dtype == torch.bool:
+        if not bool(((alphas >= 0) & (alphas <= 1)).all()):
+            raise ValueError("schedule must lie in [0, 1], got values outside")
+        if times.is_floating_point() or times.is_complex() or times.dtype == torch.bool:
             raise TypeError(f"t must hold integer timesteps for this schedule, got {times.dtype}")
         if times.numel() and not bool(((times >= 0) & (times < alphas.numel())).all()):
             raise ValueError(f"t must lie in [0, {alphas.numel()}), the length of the schedule")

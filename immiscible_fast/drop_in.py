@@ -129,6 +129,7 @@ def _real_tensor(name: str, value: object) -> Tensor:
     tensor = validation.check_tensor(name, value)
     if tensor.is_complex():
         raise TypeError(f"{name} must have a real dtype, got {tensor.dtype}")
+    validation.check_data(name, tensor)
     return tensor
 
 

@@ -160,7 +160,10 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
     if x.numel() == 0 or x.shape[1] == 1:
         return torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]).contiguous()
     costs = _assignment_cost(x, noise, metric)
-    solution = solve_wide(as_solver_array(costs), method, tol)
+    try:
+        solution = solve_wide(as_solver_array(costs), method, tol)
+    except ValueError as error:
+        raise ValueError(f"x and noise are too large, their {metric} cost overflows") from error
     return torch.from_numpy(solution.index).to(x.device)
 
 
@@ -183,7 +186,7 @@ def _assign_groups(
     batch."""
     batch, n = labels.shape
     index = torch.arange(n, device=x.device).repeat(batch, 1)
-    if n == 0:
+    if labels.numel() == 0:
         return index
     labels = labels.to(x.device)
     _, group = torch.unique(labels, return_inverse=True)

@@ -116,7 +116,11 @@ def product(
 
 def normalized(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Rows of length one; a zero row stays zero, so that its cosine with anything is 0."""
-    return torch.nn.functional.normalize(x.to(dtype), dim=-1, eps=torch.finfo(dtype).tiny)
+    if x.numel() == 0:
+        return x.to(dtype)
+    largest = x.to(dtype).abs().amax(-1, keepdim=True)  # or squares would overflow, or vanish
+    scaled = x.to(dtype) / largest.clamp(min=torch.finfo(dtype).tiny)
+    return torch.nn.functional.normalize(scaled, dim=-1, eps=torch.finfo(dtype).tiny)
 
 
 def _squared_distances(x: Tensor, y: Tensor, dtype: torch.dtype, shift: Tensor | None) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +26,20 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def check_tolerance(tol: object) -> float:
     if isinstance(tol, bool) or not isinstance(tol, (int, float)):
         raise TypeError(f"tol must be a number, got {type(tol).__name__}")
-    if not 0 < tol < float("inf"):
+    if not 0 < tol <= sys.float_info.max:
         raise ValueError(f"tol must be positive and finite, got {tol}")
     return float(tol)
+
+
+def check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return value
+
+
+def check_data(name: str, value: Tensor) -> None:
+    if value.is_meta:
+        raise ValueError(f"{name} must hold data, got a tensor on the meta device")
 
 
 def check_tensor(name: str, value: object) -> Tensor:
@@ -46,6 +59,7 @@ def check_floating(name: str, value: object) -> Tensor:
 
 def check_samples(name: str, value: object, batched: bool) -> Tensor:
     """A (n, ...) tensor of samples, or (B, n, ...)."""
+    check_flag("batched", batched)
     tensor = check_floating(name, value)
     wanted = "(B, n, ...)" if batched else "(n, ...)"
     if tensor.ndim < 1 + batched:
@@ -73,8 +87,10 @@ def check_pair(
 
 
 def check_values(name: str, value: Tensor) -> None:
-    """Raise if a float tensor holds NaN or an infinity; one pass, by its sum where that is
-    enough."""
+    """Raise if a float tensor holds NaN or an infinity: one pass, by its sum if that is finite."""
+    check_data(name, value)
+    if value.element_size() == 1:  # torch can do little with floats of eight bits
+        value = value.to(torch.float32)
     if value.numel() == 0 or bool(torch.isfinite(value.sum())):
         return
     if not bool(torch.isfinite(value).all()):
@@ -82,33 +98,39 @@ def check_values(name: str, value: Tensor) -> None:
 
 
 def check_labels(labels: object, shape: torch.Size) -> Tensor:
-    """Integer group numbers of the given shape, (n,) or (B, n)."""
-    try:
-        tensor = torch.as_tensor(labels).detach()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"labels must be integers, got {type(labels).__name__}") from error
-    if tensor.is_floating_point() or tensor.is_complex():
-        if tensor.numel() > 0:
-            raise TypeError(f"labels must be integers, got dtype {tensor.dtype}")
-        tensor = tensor.to(torch.int64)
+    """Integer group numbers of the given shape, (n,) or (B, n), as int64."""
+    if isinstance(labels, Tensor):
+        tensor = check_tensor("labels", labels)
+        check_data("labels", tensor)
+        whole = not (tensor.is_floating_point() or tensor.is_complex())
+    else:
+        try:
+            array = np.asarray(labels)
+        except ValueError as error:
+            raise TypeError(f"labels must be integers, got {type(labels).__name__}") from error
+        whole = array.dtype.kind in "iub" or array.size == 0
+        tensor = torch.from_numpy(array.astype(np.int64)) if whole else torch.empty(0)
+    if not whole:
+        kind = labels.dtype if isinstance(labels, Tensor) else array.dtype
+        raise TypeError(f"labels must be integers, got dtype {kind}")
     if tensor.shape != shape:
         raise ValueError(f"labels must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
-    return tensor
+    return tensor.to(torch.int64)
 
 
 def check_mask(mask: object, sample_shape: torch.Size, like: Tensor) -> Tensor:
     """Non-negative weights of the coordinates, broadcast to the shape of one sample."""
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a torch.Tensor, got {type(mask).__name__}")
-    if mask.is_complex():
-        raise TypeError(f"mask must have a real dtype, got {mask.dtype}")
-    weights = mask.detach().to(device=like.device, dtype=like.dtype)
+    weights = check_tensor("mask", mask)
+    check_data("mask", weights)
+    if weights.is_complex():
+        raise TypeError(f"mask must have a real dtype, got {weights.dtype}")
+    weights = weights.to(device=like.device, dtype=like.dtype)
     try:
         weights = weights.expand(sample_shape)
     except RuntimeError as error:
         raise ValueError(
             f"mask must broadcast to the shape of one sample {tuple(sample_shape)}, "
-            f"got {tuple(mask.shape)}"
+            f"got {tuple(weights.shape)}"
         ) from error
     check_values("mask", weights)
     if bool((weights < 0).any()):
@@ -129,4 +151,7 @@ def call_features(features: Any, x: Tensor, noise: Tensor, batched: bool) -> tup
             raise ValueError(
                 f"features must keep the leading sizes {tuple(lead)}, got {tuple(result.shape)}"
             )
-    return check_pair("features(x)", mapped[0], "features(noise)", mapped[1], batched)
+    pair = check_pair("features(x)", mapped[0], "features(noise)", mapped[1], batched)
+    for name, result in zip(("features(x)", "features(noise)"), pair, strict=True):
+        check_values(name, result)
+    return pair

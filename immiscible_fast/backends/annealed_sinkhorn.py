@@ -21,21 +21,20 @@ OVER_RELAXATION = 1.8
 
 def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
     """Prices (B, m) of (B, n, m) finite costs, n <= m; float64."""
-    cost = torch.from_numpy(costs)
     batch, n, m = costs.shape
-    if n == 0:
-        return np.zeros((batch, m))
-    columns = cost.mean(1, dtype=torch.float64)
-    rows = cost.mean(2, dtype=torch.float64)
-    deviation = (cost - rows[:, :, None] - columns[:, None, :]).std((1, 2), correction=0)
-    deviation = deviation.clamp(min=torch.finfo(torch.float64).tiny)
+    cost = torch.from_numpy(costs).to(torch.float64)
+    rows, columns = cost.mean(2, keepdim=True), cost.mean(1, keepdim=True)
+    columns = columns - columns.mean(2, keepdim=True)
+    cost = cost - rows - columns
+    deviation = cost.square().mean((1, 2), keepdim=True).sqrt()
+    cost = (cost / deviation.clamp(min=torch.finfo(torch.float64).tiny)).to(torch.float32)
     share = np.log(n / m)  # of a column in the total mass n
     half = UPDATES // 2
-    g = (columns - columns.mean(1, keepdim=True)).to(cost.dtype)
+    g = torch.zeros(batch, m, dtype=torch.float32)
     for step in range(half):
-        eps = deviation * FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (half - 1))
-        eps = eps.to(cost.dtype).clamp(min=torch.finfo(cost.dtype).tiny)[:, None]
-        f = -eps * torch.logsumexp((g[:, None] - cost) / eps[:, None], 2)
-        target = eps * (share - torch.logsumexp((f[:, :, None] - cost) / eps[:, None], 1))
+        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (half - 1))
+        f = -eps * torch.logsumexp((g[:, None] - cost) / eps, 2)
+        target = eps * (share - torch.logsumexp((f[:, :, None] - cost) / eps, 1))
         g = g + OVER_RELAXATION * (target - g) if step < half - 1 else target
-    return -g.to(torch.float64).numpy()
+    prices = -(g[:, None].to(torch.float64) * deviation + columns)[:, 0]
+    return np.asarray(torch.nan_to_num(prices, nan=0.0, posinf=0.0, neginf=0.0).numpy())

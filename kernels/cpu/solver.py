@@ -23,6 +23,7 @@ FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
 ROUGH = 0.1  # standard deviations: least spread for the first eps, for long-range structure
+DWARF = 1e5  # prices this much larger than the costs that are paid
 ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
 
 
@@ -52,6 +53,15 @@ def _start_prices(cost, m, mean, price, groups):
 
 
 @njit
+def _prices_dwarf_costs(cost, index, price, m):
+    """Whether float64 duals of this size keep under 11 digits of the costs that are paid."""
+    paid = 0.0
+    for i in range(index.shape[0]):
+        paid = max(paid, abs(np.float64(cost[i, index[i]])))
+    return np.abs(price[:m]).max() > DWARF * paid
+
+
+@njit
 def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
@@ -76,6 +86,7 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
         spread, tied = value_spread(cost, working, groups)[0], False
     else:
         spread, tied = _start_prices(cost, m, mean, working, groups)
+    cold = exact and tied and not working.any()
     finished = True
     if exact and tied:  # eps would only tear the ties apart
         refill_all(cost, working, lists)
@@ -86,15 +97,32 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
         if n < m and not exact:
             first = last  # one phase from equal prices: columns left over must stay the cheapest
         finished = auction(cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work)
-    price[:m] = working[:m]
     final = np.zeros(width)
-    final[:m] = price[:m]
-    if exact or not finished or (warm and n < m):
-        if not exact_finish(cost, final, owner, column, lists, work):
-            return INFEASIBLE
-        price[:m] = final[:m]
+    final[:m] = working[:m]
+    finish = exact or not finished or (warm and n < m)
+    if finish and not exact_finish(cost, final, owner, column, lists, work):
+        return INFEASIBLE
     index[:] = column[:n]
     value[0], value[1] = certificate(cost, final, index, m)
+    if not finish and value[0] - value[1] > n * tolerance * deviation:
+        # Rounding kept the auction from what was asked; its prices are still a good start.
+        finish = True
+        if not exact_finish(cost, final, owner, column, lists, work):
+            return INFEASIBLE
+        index[:] = column[:n]
+        value[0], value[1] = certificate(cost, final, index, m)
+    if finish and not cold and _prices_dwarf_costs(cost, index, final, m):
+        # Few digits of the costs are left beside such prices: start again without any.
+        final[:] = 0
+        working[:] = 0
+        owner[:] = -1
+        column[:] = -1
+        refill_all(cost, working, lists)
+        if not exact_finish(cost, final, owner, column, lists, work):
+            return INFEASIBLE
+        index[:] = column[:n]
+        value[0], value[1] = certificate(cost, final, index, m)
+    price[:m] = final[:m]
     return SOLVED
 
 

@@ -9,10 +9,10 @@ from .jit import kernel
 
 
 @njit(fastmath={"reassoc"})
-def row_sums(row, column_sum, m):
+def row_sums(row, shift, column_sum, m):
     total, square = 0.0, 0.0
     for j in range(m):
-        x = np.float64(row[j])
+        x = np.float64(row[j]) - shift
         column_sum[j] += x
         total += x
         square += x * x
@@ -67,9 +67,10 @@ def centred_statistics(cost, m, mean):
     """
     n = cost.shape[0]
     mean[:] = 0.0
+    shift = np.float64(cost[0, 0])  # keeps the digits of differences under a common offset
     total, square, rows = 0.0, 0.0, 0.0
     for i in range(n):
-        row_total, row_square = row_sums(cost[i], mean, m)
+        row_total, row_square = row_sums(cost[i], shift, mean, m)
         total += row_total
         square += row_square
         rows += row_total * row_total
@@ -79,4 +80,4 @@ def centred_statistics(cost, m, mean):
         mean[j] = mean[j] / n - centre
         columns += mean[j] * mean[j]
     variance = square / (n * m) - rows / (n * m * m) - columns / m
-    return np.sqrt(max(variance, 0.0)), np.sqrt(square / (n * m))
+    return np.sqrt(max(variance, 0.0)), np.hypot(np.sqrt(square / (n * m)), shift)

@@ -1,0 +1,139 @@
+"""A batch is a loop, callers on several threads are alone, the same input gives the same bits."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from checks import assert_exact
+from families import LISTED, make
+
+from immiscible_fast import Assignment, fast_assign, solve_assignment
+from immiscible_fast.backends import numba_cpu
+
+METHODS = ("exact", "auction", "sinkhorn", "scipy")
+MIXED = ("uniform", "rows_all_equal", "machol_wien", "two_valued", "zeros", "images_and_noise")
+
+
+def solve(cost, **options):
+    return solve_assignment(torch.from_numpy(cost), **options)
+
+
+def assert_same_bits(first, second):
+    for name, a, b in zip(Assignment._fields, first, second, strict=True):
+        assert torch.equal(a.nan_to_num(123.0), b.nan_to_num(123.0)), name
+
+
+def mixed_batch(rng, n, dtype="float64"):
+    """Easy problems and price wars side by side."""
+    return np.stack([make(family, rng, n, n, dtype) for family in MIXED])
+
+
+@pytest.mark.parametrize("n", [1, 6, 16, 40, 128, LISTED])
+@pytest.mark.parametrize("method", ["exact", "auction"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_mixed_batch_equals_a_loop_bit_by_bit(dtype, method, n, rng):
+    costs = mixed_batch(rng, n, dtype)
+    answers = solve(costs, method=method)
+    for b, cost in enumerate(costs):
+        assert_same_bits([field[b] for field in answers], solve(cost, method=method))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_problem_of_a_mixed_batch_has_its_optimum(method, rng):
+    costs = mixed_batch(rng, 60)
+    answers = solve(costs, method=method, tol=1e-9)
+    for b, cost in enumerate(costs):
+        best = float(solve(cost, method="scipy").cost)
+        assert float(answers.cost[b]) == pytest.approx(best, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("scales", [(1.0, 1e30, 1e-30), (1e-300, 1.0, 1e300), (0.0, 1e-12, 1e12)])
+def test_a_batch_of_unlike_scales_is_solved_problem_by_problem(scales, rng):
+    costs = rng.random((len(scales), 30, 30)) * np.array(scales)[:, None, None]
+    for cost, *answer in zip(costs, *solve(costs), strict=True):
+        assert_exact(cost, Assignment(*answer))
+
+
+def test_one_tiny_problem_of_a_float32_batch_does_not_spoil_the_others(rng):
+    costs = rng.random((5, 20, 20)).astype(np.float32)
+    costs[2] *= 1e-35
+    for cost, *answer in zip(costs, *solve(costs), strict=True):
+        assert_exact(cost, Assignment(*answer))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_the_number_of_threads_changes_no_bit(threads, rng):
+    costs = rng.normal(size=(50, 64, 64))
+    one = numba_cpu.solve(costs, exact=True, tol=0.01, threads=1)
+    several = numba_cpu.solve(costs, exact=True, tol=0.01, threads=threads)
+    for a, b in zip(one, several, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_large_batch_is_spread_over_threads_and_still_right(rng, monkeypatch):
+    names = set()
+    solve_range = numba_cpu.solve_range
+
+    def noted(*args):
+        names.add(threading.current_thread().name)
+        solve_range(*args)
+
+    monkeypatch.setattr(numba_cpu, "solve_range", noted)
+    monkeypatch.setattr(numba_cpu, "_available_cores", lambda: 4)
+    costs = rng.random((40, 60, 60))
+    answers = solve(costs)
+    assert "MainThread" not in names
+    for cost, *answer in zip(costs, *answers, strict=True):
+        assert_exact(cost, Assignment(*answer))
+
+
+@pytest.mark.parametrize("method", ["exact", "auction", "sinkhorn"])
+def test_callers_on_several_threads_get_what_they_would_get_alone(method, rng):
+    problems = [make("images_and_noise", rng, n, n, "float32") for n in (20, 90, 200, LISTED) * 6]
+    alone = [solve(cost, method=method) for cost in problems]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda cost: solve(cost, method=method), problems))
+    for a, b in zip(alone, together, strict=True):
+        if method == "sinkhorn":  # torch may sum in another order on another thread
+            assert float(b.cost) == pytest.approx(float(a.cost), rel=1e-2)
+        else:
+            assert_same_bits(a, b)
+
+
+def test_batches_inside_threads_do_not_deadlock(rng):
+    costs = rng.random((20, 80, 80))
+    want = solve(costs)
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(lambda _: solve(costs), range(8)):
+            assert_same_bits(want, got)
+
+
+def test_an_error_in_one_problem_of_a_threaded_batch_reaches_the_caller(rng):
+    costs = rng.random((40, 60, 60))
+    costs[33, 5, 5] = np.nan
+    with pytest.raises(ValueError, match="matrix contains invalid numeric entries"):
+        solve(costs)
+    costs[33, 5, :] = np.inf
+    with pytest.raises(ValueError, match="cost matrix is infeasible"):
+        solve(costs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["images_and_noise", "two_valued", "rows_eightfold"])
+def test_the_same_input_gives_the_same_bits(family, method, rng):
+    for n in (33, LISTED):
+        cost = make(family, rng, n, n, "float32")
+        first = solve(cost, method=method)
+        for _ in range(3):
+            assert_same_bits(first, solve(cost.copy(), method=method))
+
+
+def test_ties_of_identical_samples_are_broken_alike_each_time(rng):
+    x = torch.from_numpy(np.repeat(rng.normal(size=(5, 8)), 8, axis=0))
+    noise = torch.from_numpy(rng.normal(size=(40, 8)))
+    first = fast_assign(x, noise)
+    assert all(torch.equal(fast_assign(x.clone(), noise.clone()), first) for _ in range(5))

@@ -1,0 +1,124 @@
+"""diffuse: the equations of flow matching and DDPM, and that it returns the noise it used."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from samples import DTYPES, draw
+
+from immiscible_fast import Diffused, assign_noise, diffuse
+
+ALPHAS = torch.linspace(0.9999, 0.0001, 50, dtype=torch.float64)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_flow_is_the_straight_line_from_image_to_assigned_noise(rng):
+    x, noise, t = draw(rng, 20, 3, 4, 4), draw(rng, 20, 3, 4, 4), torch.from_numpy(rng.random(20))
+    x_t, used = diffuse(x, t, "flow", noise=noise)
+    assert torch.equal(used, assign_noise(x, noise))
+    s = t[:, None, None, None]
+    assert torch.allclose(x_t, (1 - s) * x + s * used, rtol=1e-14, atol=1e-14)
+
+
+def test_flow_ends_in_the_image_and_in_the_noise(rng):
+    x, noise = draw(rng, 8, 5), draw(rng, 8, 5)
+    assert torch.equal(diffuse(x, torch.zeros(8), "flow", noise=noise).x_t, x)
+    x_t, used = diffuse(x, torch.ones(8), "flow", noise=noise)
+    assert torch.equal(x_t, used)
+
+
+@pytest.mark.parametrize("schedule", [ALPHAS, SimpleNamespace(alphas_cumprod=ALPHAS)])
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
+def test_ddpm_mixes_by_the_square_roots_of_the_cumulative_alphas(kind, schedule, rng):
+    x, noise = draw(rng, 20, 3, 4), draw(rng, 20, 3, 4)
+    t = torch.from_numpy(rng.integers(0, 50, 20)).to(kind)
+    x_t, used = diffuse(x, t, schedule, noise=noise)
+    assert torch.equal(used, assign_noise(x, noise))
+    for i in range(20):
+        alpha = float(ALPHAS[int(t[i])])
+        want = np.sqrt(alpha) * x[i] + np.sqrt(1 - alpha) * used[i]
+        assert torch.allclose(x_t[i], want, rtol=1e-13, atol=1e-13)
+
+
+def test_the_target_of_the_paper_can_be_taken_back_out_of_the_answer(rng):
+    """From x_t and the returned noise follows the image; from the drawn noise it does not."""
+    x, noise, t = draw(rng, 30, 6), draw(rng, 30, 6), torch.full((30,), 30)
+    x_t, used = diffuse(x, t, ALPHAS, noise=noise)
+    a = ALPHAS[30]
+    assert torch.allclose((x_t - (1 - a).sqrt() * used) / a.sqrt(), x)
+    assert not torch.allclose((x_t - (1 - a).sqrt() * noise) / a.sqrt(), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_images_keep_their_dtype(dtype, rng):
+    x = draw(rng, 6, 4, dtype=dtype)
+    given = diffuse(x, torch.rand(6, generator=seeded()), "flow", noise=draw(rng, 6, 4))
+    drawn = diffuse(x, torch.zeros(6, dtype=torch.int64), ALPHAS, generator=seeded())
+    for x_t, noise in (given, drawn):
+        assert x_t.dtype == noise.dtype == dtype
+        assert x_t.shape == noise.shape == x.shape
+
+
+def test_a_generator_draws_the_noise_reproducibly(rng):
+    x, t = draw(rng, 16, 3, 5), torch.from_numpy(rng.random(16))
+    first, again = (diffuse(x, t, "flow", generator=seeded(5)) for _ in range(2))
+    assert torch.equal(first.noise, again.noise)
+    assert torch.equal(first.x_t, again.x_t)
+    assert not torch.equal(first.noise, diffuse(x, t, "flow", generator=seeded(6)).noise)
+    generator = seeded(5)
+    one, two = (diffuse(x, t, "flow", generator=generator).noise for _ in range(2))
+    assert not torch.equal(one.sort(0).values, two.sort(0).values)
+
+
+def test_assigned_noise_is_the_drawn_noise_in_another_order(rng):
+    x, t = draw(rng, 64, 7), torch.from_numpy(rng.random(64))
+    plain = diffuse(x, t, "flow", generator=seeded(1), assign=False)
+    matched = diffuse(x, t, "flow", generator=seeded(1))
+    assert torch.equal(plain.noise.sort(0).values, matched.noise.sort(0).values)
+    assert torch.equal(matched.noise, assign_noise(x, plain.noise))
+    near = (x - matched.noise).square().sum()
+    assert near < (x - plain.noise).square().sum()
+
+
+def test_drawn_noise_is_standard_normal():
+    x = torch.zeros(2000, 40)
+    noise = diffuse(x, torch.zeros(2000), "flow", generator=seeded(3), assign=False).noise
+    assert abs(float(noise.mean())) < 0.02
+    assert abs(float(noise.std()) - 1) < 0.02
+
+
+def test_assign_false_keeps_the_order_of_given_noise(rng):
+    x, noise, t = draw(rng, 9, 4), draw(rng, 9, 4), torch.from_numpy(rng.random(9))
+    x_t, used = diffuse(x, t, "flow", noise=noise, assign=False)
+    assert torch.equal(used, noise)
+    assert torch.allclose(x_t, (1 - t[:, None]) * x + t[:, None] * noise, rtol=1e-14, atol=1e-14)
+
+
+def test_options_reach_the_assignment(rng):
+    x, noise, t = draw(rng, 24, 6), draw(rng, 24, 6), torch.zeros(24)
+    options = {"metric": "cosine", "labels": [0, 1, 2] * 8, "method": "scipy"}
+    used = diffuse(x, t, "flow", noise=noise, **options).noise
+    assert torch.equal(used, assign_noise(x, noise, **options))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (1,), (0, 2, 2)])
+def test_batches_of_nothing_or_one_image(shape):
+    x = torch.ones(shape)
+    t = torch.full(shape[:1], 0.5)
+    answer = diffuse(x, t, "flow", noise=torch.zeros(shape))
+    assert isinstance(answer, Diffused)
+    assert torch.equal(answer.x_t, torch.full(shape, 0.5))
+    assert diffuse(x, t, "flow", generator=seeded()).noise.shape == shape
+    assert diffuse(x, t.long(), ALPHAS, noise=x).x_t.shape == shape
+
+
+def test_images_that_are_numbers_are_noised_too(rng):
+    x, noise, t = draw(rng, 10), draw(rng, 10), torch.from_numpy(rng.random(10))
+    x_t, used = diffuse(x, t, "flow", noise=noise)
+    assert torch.allclose(x_t, (1 - t) * x + t * used)

@@ -1,0 +1,35 @@
+"""Every example in a docstring runs and prints what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import immiscible_fast
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(immiscible_fast.__path__, "immiscible_fast.")
+    if not module.name.endswith("__main__")
+)
+WITH_EXAMPLES = ("solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_a_module_are_true(name):
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.FAIL_FAST)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_each_public_function_has_an_example(name):
+    examples = doctest.DocTestFinder(recurse=False).find(getattr(immiscible_fast, name), name)
+    assert any(test.examples for test in examples)
+
+
+def test_the_package_has_modules_to_test():
+    assert "immiscible_fast.pairing" in MODULES
+    assert "immiscible_fast.backends.numba_cpu" in MODULES

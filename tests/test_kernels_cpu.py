@@ -1,0 +1,216 @@
+"""The vector primitives and the heap against numpy and heapq."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pytest
+from immiscible_fast.kernels.cpu import heap, vector
+from immiscible_fast.kernels.cpu.certificate import certificate
+from numba import njit
+
+WIDTHS = (*range(16, 131), 1000)
+TYPES = (("float32", "float32"), ("float64", "float64"), ("float32", "float64"))  # costs, prices
+FLAVOURS = ("distinct", "tied", "forbidden", "mostly forbidden")
+
+
+@njit
+def group_min(cost, i, price, groups):
+    vector.row_group_min(cost, i, price, groups)
+
+
+@njit
+def collect(cost, i, price, limit, index, value, q):
+    return vector.row_collect(cost, i, price, limit, index, value, q)
+
+
+@njit
+def top2(cost, i, price):
+    return vector.row_top2(cost, i, price)
+
+
+@njit
+def top2_of_list(value, i, price, index, count):
+    return vector.list_top2(value, i, price, index, count)
+
+
+@njit
+def minimum(cost, i, price):
+    return vector.row_min(cost, i, price)
+
+
+def poisoned(rows, width, dtype):
+    """A contiguous (rows, width) array amid minus infinities, which a stray read would find."""
+    memory = np.full(rows * width + 64, -np.inf, dtype)
+    return memory[7 : 7 + rows * width].reshape(rows, width)
+
+
+def problem(rng, width, types, flavour):
+    """(costs, prices, numpy's c + p of row 1, in the type of the prices)."""
+    cost, price = poisoned(3, width, types[0]), poisoned(1, width, types[1])[0]
+    cost[0], cost[2] = -np.inf, -np.inf  # other rows are none of its business
+    if flavour == "tied":
+        cost[1], price[:] = rng.integers(0, 3, width), rng.integers(0, 2, width)
+    else:
+        cost[1], price[:] = rng.normal(size=width), rng.normal(size=width)
+    if "forbidden" in flavour:
+        cost[1, rng.random(width) < (0.95 if "mostly" in flavour else 0.3)] = np.inf
+    return cost, price, cost[1].astype(types[1]) + price
+
+
+def cases(rng, types):
+    for width in WIDTHS:
+        for flavour in FLAVOURS:
+            yield problem(rng, width, types, flavour)
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_row_min_is_the_minimum(types, rng):
+    for cost, price, values in cases(rng, types):
+        assert minimum(cost, 1, price) == values.min()
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_row_top2_finds_both_and_the_first_column_of_ties(types, rng):
+    for cost, price, values in cases(rng, types):
+        first, second, column = top2(cost, 1, price)
+        assert (first, second) == tuple(np.sort(values)[:2])
+        if first < np.inf:
+            assert column == values.argmin()
+        else:
+            assert column < 0
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_row_top2_finds_minima_and_ties_in_every_place(types, rng):
+    for width in (16, 17, 31, 32, 50, 127):
+        cost, price, _ = problem(rng, width, types, "distinct")
+        price[:] = 0
+        for j in range(width):
+            cost[1] = 5.0
+            cost[1, j] = -1.0
+            assert top2(cost, 1, price) == (-1.0, 5.0, j)
+            other = int(rng.integers(width))
+            cost[1, other] = -1.0
+            assert top2(cost, 1, price)[0] == -1.0
+            assert top2(cost, 1, price)[2] == min(j, other)
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_row_group_min_covers_the_row_by_values_of_the_row(types, rng):
+    for cost, price, values in cases(rng, types):
+        groups = np.full(vector.GROUPS, np.nan, types[1])
+        group_min(cost, 1, price, groups)
+        assert groups.min() == values.min()
+        assert np.isin(groups, np.append(values, np.inf)).all()
+        width = values.size
+        if width % vector.WIDTH == 0:
+            members = values.reshape(-1, vector.GROUPS)
+            assert sorted(groups) == sorted(members.min(0))
+        else:  # columns that are read twice may stand for two groups
+            assert (values <= groups.max()).sum() >= vector.GROUPS / 2
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_row_collect_writes_the_columns_up_to_a_limit_in_order(types, rng):
+    for cost, price, values in cases(rng, types):
+        finite = values[np.isfinite(values)]
+        for limit in (np.inf, *rng.choice(finite, min(2, finite.size)), -1e9):
+            index = np.full((3, values.size), 2**32 - 1, np.uint32)
+            value = np.full((3, values.size), np.nan, types[0])
+            count = collect(cost, 1, price, values.dtype.type(limit), index, value, 2)
+            want = np.flatnonzero(values <= limit)
+            assert count == want.size
+            assert np.array_equal(index[2, :count], want)
+            assert np.array_equal(value[2, :count], cost[1, want])
+            assert (index[:2] == 2**32 - 1).all()
+            assert (index[2, count:] == 2**32 - 1).all()
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_row_collect_stops_writing_where_there_is_no_more_room(types, rng):
+    for width in (16, 40, 64, 100, 257):
+        cost, price, values = problem(rng, width, types, "distinct")
+        for room in (1, 5, 16, 17):
+            index = np.full((2, room), 2**32 - 1, np.uint32)
+            value = np.full((2, room), np.nan, types[0])
+            limit = values.dtype.type(np.median(values))
+            count = collect(cost, 1, price, limit, index, value, 0)
+            want = np.flatnonzero(values <= limit)
+            assert count == want.size
+            kept = min(room, count)
+            assert np.array_equal(index[0, :kept], want[:kept])
+            assert (index[1] == 2**32 - 1).all()
+            assert np.isnan(value[1]).all()
+
+
+@pytest.mark.parametrize("types", TYPES)
+def test_list_top2_is_row_top2_of_the_listed_columns(types, rng):
+    for cost, price, _ in cases(rng, types):
+        width = price.size
+        count = int(rng.integers(1, min(width, 64) + 1))
+        columns = np.sort(rng.permutation(width)[:count])
+        index, value = np.zeros((3, 64), np.uint32), np.full((3, 64), np.inf, types[0])
+        index[1, :count], value[1, :count] = columns, cost[1, columns]
+        index[[0, 2]], value[[0, 2]] = 2**32 - 1, -np.inf
+        first, second, column = top2_of_list(value, 1, price, index, count)
+        values = np.append(cost[1, columns].astype(types[1]) + price[columns], np.inf)
+        assert (first, second) == tuple(np.sort(values)[:2])
+        if first < np.inf:
+            assert column == columns[values.argmin()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_certificate_is_the_documented_sum(dtype, rng):
+    for n, m in ((1, 16), (16, 16), (20, 33), (50, 50)):
+        cost = rng.normal(size=(n, m)).astype(dtype)
+        price, column = rng.normal(size=m), rng.permutation(m)[:n]
+        total, bound = certificate(cost, price, column, m)
+        assert total == pytest.approx(cost[np.arange(n), column].sum(dtype=np.float64), abs=1e-12)
+        least = (cost.astype(np.float64) + price).min(1)
+        want = least.sum() - price.sum() + (m - n) * price.min()
+        assert bound == pytest.approx(want, abs=1e-12)
+
+
+def test_the_certificate_leaves_padding_out(rng):
+    cost = np.full((3, 16), np.inf)
+    cost[:, :5] = rng.normal(size=(3, 5))
+    price = np.zeros(16)
+    price[:5] = 1 + rng.random(5)
+    _, bound = certificate(cost, price, np.array([0, 1, 2]), 5)
+    least = (cost[:, :5] + price[:5]).min(1)
+    assert bound == pytest.approx(least.sum() - price[:5].sum() + 2 * price[:5].min(), abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_heap_gives_codes_in_the_order_of_their_keys_while_keys_fall(ties, rng):
+    codes = 60
+    for _ in range(30):
+        key = np.full(codes, np.inf)
+        place, memory = np.full(codes, heap.OUTSIDE), np.empty(codes, np.int64)
+        inside, size = {}, 0
+        for _ in range(300):
+            if size and rng.random() < 0.4:
+                least = heapq.nsmallest(1, inside.values())[0]
+                code = heap.heap_pop(memory, place, key, size)
+                size -= 1
+                assert inside.pop(code) == least
+                assert place[code] == heap.OUTSIDE
+            else:
+                code = int(rng.integers(codes))
+                value = float(rng.integers(8)) if ties else rng.random()
+                key[code] = inside[code] = min(value, inside.get(code, np.inf))
+                size = heap.heap_put(memory, place, key, size, code)
+            assert size == len(inside)
+            assert set(memory[:size]) == set(inside)
+            assert all(memory[place[code]] == code for code in inside)
+
+
+def test_the_heap_sorts(rng):
+    key = rng.random(200)
+    place, memory, size = np.full(200, heap.OUTSIDE), np.empty(200, np.int64), 0
+    for code in rng.permutation(200):
+        size = heap.heap_put(memory, place, key, size, code)
+    popped = [heap.heap_pop(memory, place, key, size - taken) for taken in range(200)]
+    assert popped == key.argsort().tolist()

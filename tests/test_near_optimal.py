@@ -1,0 +1,103 @@
+"""Auction and Sinkhorn: within the asked tolerance of the optimum, with a bound that is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from checks import assert_within, optimum, spread, total
+from families import FAMILIES, LISTED, make
+
+from immiscible_fast import Assignment, solve_assignment
+
+METHODS = ("auction", "sinkhorn")
+FINITE = [name for name in FAMILIES if not name.startswith("sparse")]
+
+
+def solve(cost, **options):
+    return solve_assignment(torch.from_numpy(cost), **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FINITE)
+def test_every_family_is_solved_within_the_default_tolerance(family, method, rng):
+    for n in (1, 2, 3, 10, 17, 64, 100, LISTED):
+        for dtype in ("float32", "float64"):
+            cost = make(family, rng, n, n, dtype)
+            assert_within(cost, solve(cost, method=method), 0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("tol", [3.0, 0.1, 1e-3, 1e-5, 1e-9])
+def test_tolerances_are_kept(tol, method, rng):
+    for n in (5, 60, LISTED):
+        for dtype in ("float32", "float64"):
+            cost = make("images_and_noise", rng, n, n, dtype)
+            assert_within(cost, solve(cost, method=method, tol=tol), tol)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_of_small_problems_keep_the_tolerance(method, rng):
+    for family in FINITE:
+        costs = np.stack([make(family, rng, 7, 7) for _ in range(20)])
+        for cost, *answer in zip(costs, *solve(costs, method=method), strict=True):
+            assert_within(cost, Assignment(*answer), 0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_differences_below_the_rounding_of_float32_sums_keep_the_tolerance(method, rng):
+    cost = (1e6 + rng.normal(size=(100, 100))).astype(np.float32)
+    for tol in (0.1, 0.01, 1e-3, 1e-5):
+        answer = solve(cost, method=method, tol=tol)
+        excess = total(cost, answer.index) - optimum(cost)
+        assert excess <= tol * spread(cost) * 100 + 1e-6
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0.0, 1.0, -5.0, 7.0, 100.0, 1e10, 1e-10])
+@pytest.mark.parametrize("shape", [(5, 5), (5, 8), (LISTED, LISTED), (2, 6, 6)])
+def test_costs_that_are_all_equal_are_no_trouble(shape, value, method):
+    answer = solve(np.full(shape, value, np.float32), method=method)
+    assert answer.cost.reshape(-1).tolist() == pytest.approx(
+        [shape[-2] * value] * answer.cost.numel()
+    )
+    assert answer.prices.isfinite().all()
+    assert torch.equal(answer.index.sort().values, torch.arange(shape[-2]).expand(shape[:-1])) or (
+        shape[-1] != shape[-2]
+    )
+
+
+def test_a_looser_tolerance_does_less_work_and_a_tighter_one_pays_less(rng):
+    from immiscible_fast.backends import numba_cpu
+
+    costs = make("images_and_noise", rng, 200, 200)[None]
+    loose, tight = (numba_cpu.solve(costs, exact=False, tol=tol) for tol in (1.0, 1e-4))
+    assert loose.work is not None
+    assert tight.work is not None
+    assert loose.work[0].sum() < tight.work[0].sum()
+    assert tight.cost[0] < loose.cost[0]
+
+
+@pytest.mark.parametrize("n", [8, 64, 256])
+def test_sinkhorn_prices_alone_prove_a_close_bound(n, rng):
+    """The prices before the auction: good duals are what Sinkhorn is for."""
+    from checks import lower_bound
+
+    from immiscible_fast.backends import annealed_sinkhorn
+
+    costs = rng.normal(size=(3, n, n))
+    prices = annealed_sinkhorn.column_prices(costs)
+    assert prices.shape == (3, n)
+    for cost, price in zip(costs, prices, strict=True):
+        missing = optimum(cost) - lower_bound(cost, price)[0]
+        assert -1e-9 <= missing <= 0.01 * n
+
+
+def test_sinkhorn_prices_do_not_depend_on_scale_and_offset(rng):
+    from immiscible_fast.backends import annealed_sinkhorn
+
+    costs = rng.normal(size=(2, 30, 40))
+    prices = annealed_sinkhorn.column_prices(costs)
+    moved = annealed_sinkhorn.column_prices(1000 * costs + 50)
+    centred = [p - p.mean(1, keepdims=True) for p in (prices, moved / 1000)]
+    assert np.allclose(*centred, atol=1e-9)
