@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-full report clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -17,7 +17,13 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/bench-ready
-	$(BIN)/python bench/record.py
+	$(BIN)/python -m bench.record --quick
+
+bench-full: .venv/bench-ready
+	$(BIN)/python -m bench.record --full
+
+report: .venv/bench-ready
+	$(BIN)/python -m bench.report
 
 .venv/ready: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -26,6 +32,7 @@ bench: .venv/bench-ready
 
 .venv/bench-ready: .venv/ready
 	$(PIP) -e ".[bench]"
+	$(PIP) --no-deps torchcfm torch-linear-assignment  # their CPU paths need none of what they ask for
 	touch $@
 
 clean:

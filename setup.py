@@ -13,7 +13,7 @@ VERSION = re.search(
 
 DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
 TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-benchmark>=5", *DEMO]
-BENCH = ["lapcpp>=1.0", "lapjv>=1.3.29", "lapx>=0.11.1", *TEST]
+BENCH = ["POT>=0.9.5", "fastlap>=0.4", "lapcpp>=1.0", "lapjv>=1.3.29", "lapx>=0.11.1", *TEST]
 LINT = ["mypy>=1.10", "ruff>=0.6"]
 
 setup(

@@ -9,7 +9,7 @@ import argparse
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
 from .demo.settings import METHODS, DemoSettings, OptionError
@@ -24,6 +24,12 @@ DEMO_EXAMPLE = """\
 example:
   python -m immiscible_fast demo --seeds 1 --steps 1000
   python -m immiscible_fast demo --data ~/photos --output output/photos
+"""
+BENCH_EXAMPLE = """\
+example:
+  python -m immiscible_fast bench --n 512 --dim 16384
+
+Made-up images; "cdist + scipy" is what most training code does today.
 """
 DOCTOR_EXAMPLE = """\
 example:
@@ -60,9 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             from . import doctor
 
             return doctor.main()
+        if command == "bench":
+            return _run_bench(parser, arguments)
         return _run_demo(demo, arguments)
     except KeyboardInterrupt:
         return 130
+
+
+def _run_bench(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> int:
+    from . import benchmark
+
+    try:
+        return benchmark.main(**arguments)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _run_demo(parser: argparse.ArgumentParser, arguments: dict[str, object]) -> int:
@@ -103,6 +120,17 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         formatter_class=_Formatter,
     )
     _add_demo_options(demo)
+    bench = commands.add_parser(
+        "bench",
+        help="how fast is it here, for your batch and image size, against what you use now",
+        description="Time distances and assignment on this machine, and say what to use.",
+        epilog=BENCH_EXAMPLE,
+        formatter_class=_Formatter,
+    )
+    bench.add_argument("--n", type=int, default=1024, help="images in a batch")
+    bench.add_argument("--dim", type=int, default=3072, help="numbers in an image or latent")
+    bench.add_argument("--device", default="cpu", help="where images and noise are")
+    bench.add_argument("--repeats", type=int, default=7, help="runs of each method")
     commands.add_parser(
         "doctor",
         help="say what is installed, and which methods work on which device",

@@ -90,11 +90,13 @@ def fast_assign(
     validation.check_choice("method", method, validation.METHODS)
     tol = validation.check_tolerance(tol)
     images, noises = validation.check_pair("x", x, "noise", noise, batched, same_count=True)
+    validation.check_data("x", images)
     groups = None
     if labels is not None:
         groups = validation.check_labels(labels, images.shape[: 1 + batched])
-    validation.check_values("x", images)
-    validation.check_values("noise", noises)
+    plain = labels is None and features is None and mask is None
+    if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
+        _check_finite(images, noises)
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         if features is not None:
             images, noises = validation.call_features(features, images, noises, batched)
@@ -149,6 +151,11 @@ def assign_noise(x: Tensor, noise: Tensor, *, batched: bool = False, **options: 
     return noise[batch, index]
 
 
+def _check_finite(x: Tensor, noise: Tensor) -> None:
+    validation.check_values("x", x)
+    validation.check_values("noise", noise)
+
+
 def _weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Tensor, Tensor]:
     """Scale both so that the plain metric of the result is the weighted one of the inputs."""
     scale = weights if metric == "manhattan" else weights.sqrt()
@@ -163,6 +170,7 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
     try:
         solution = solve_wide(as_solver_array(costs), method, tol)
     except ValueError as error:
+        _check_finite(x, noise)
         raise ValueError(f"x and noise are too large, their {metric} cost overflows") from error
     return torch.from_numpy(solution.index).to(x.device)
 

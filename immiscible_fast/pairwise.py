@@ -42,8 +42,9 @@ def pairwise_cost(
 
     Notes
     -----
-    Euclidean distances are taken from |x|^2 + |y|^2 - 2 x.y after the mean of ``x`` was subtracted
-    from both, which changes no distance and keeps the digits that a common offset would cost.
+    Euclidean distances are taken from |x|^2 + |y|^2 - 2 x.y. Where the mean of ``x`` outweighs the
+    deviations from it by far, it is subtracted from both first: that changes no distance and keeps
+    the digits that a common offset would cost.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
         return product(x, y, dtype, -1)
     if metric == "cosine":
         return product(normalized(x, dtype), normalized(y, dtype), dtype, -1).add_(1)
-    shift = _mean(x, dtype) if x.shape[-2] > 0 else None
+    shift = _large_mean(x, dtype) if x.shape[-2] > 0 else None
     square = _squared_distances(x, y, dtype, shift)
     return square.sqrt_() if metric == "euclidean" else square
 
@@ -101,17 +102,24 @@ def product(
     scale: float,
     shift_x: Tensor | None = None,
     shift_y: Tensor | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
-    """``scale * (x - shift_x) @ (y - shift_y).mT``, (..., n, m), without a copy of x or y."""
-    cost = torch.zeros(*x.shape[:-1], y.shape[-2], dtype=dtype, device=x.device)
+    """``start + scale * (x - shift_x) @ (y - shift_y).mT``, (..., n, m), without a copy of x or y.
+
+    ``start`` broadcasts to the result; none is zero.
+    """
+    plain = x.ndim == 2
+    cost = torch.zeros(1, dtype=dtype, device=x.device).expand(*x.shape[:-1], y.shape[-2])
+    if start is not None:
+        cost = start.expand_as(cost)
     as_they_are = x.dtype == y.dtype == dtype and shift_x is None and shift_y is None
     for part in [slice(None)] if as_they_are else _slices(x, y):
         a, b = _part(x, part, dtype, shift_x), _part(y, part, dtype, shift_y)
-        if cost.ndim == 2:
-            cost.addmm_(a, b.mT, alpha=scale)
+        if part.start:  # not the first: add to what is there
+            (cost.addmm_ if plain else cost.baddbmm_)(a, b.mT, alpha=scale)
         else:
-            cost.baddbmm_(a, b.mT, alpha=scale)
-    return cost
+            cost = (torch.addmm if plain else torch.baddbmm)(cost, a, b.mT, alpha=scale)
+    return cost.contiguous()
 
 
 def normalized(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -124,11 +132,19 @@ def normalized(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _squared_distances(x: Tensor, y: Tensor, dtype: torch.dtype, shift: Tensor | None) -> Tensor:
-    cost = product(x, y, dtype, -2, shift, shift)
-    for part in _slices(x, y):
-        cost.add_(_square_sum(_part(x, part, dtype, shift)))
-        cost.add_(_square_sum(_part(y, part, dtype, shift)).mT)
-    return cost.clamp_(min=0)
+    square_x, square_y = _square_norms(x, dtype, shift), _square_norms(y, dtype, shift)
+    return product(x, y, dtype, -2, shift, shift, square_y.mT).add_(square_x).clamp_(min=0)
+
+
+def _square_norms(x: Tensor, dtype: torch.dtype, shift: Tensor | None) -> Tensor:
+    """Squared lengths (..., n, 1) of the shifted samples."""
+    if x.dtype == dtype and shift is None:
+        lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return lengths.square_()
+    norms = torch.zeros(*x.shape[:-1], 1, dtype=dtype, device=x.device)
+    for part in _slices(x, x):
+        norms += _square_sum(_part(x, part, dtype, shift))
+    return norms
 
 
 def _square_sum(x: Tensor) -> Tensor:
@@ -141,7 +157,7 @@ def _mean(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _large_mean(x: Tensor, dtype: torch.dtype) -> Tensor | None:
     """The mean sample, where (by some of the samples) its square is over 100 times the variance."""
-    some = x[..., :: max(1, x.shape[-2] // 64), :].to(dtype)
+    some = x[..., :: max(1, x.shape[-2] // 8), :].to(dtype)
     offset = _square_sum(_mean(some, dtype))[..., 0, 0]
     total = (some * some).sum(-1).mean(-1)
     return _mean(x, dtype) if bool((offset > 0.99 * total).any()) else None

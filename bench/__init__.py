@@ -1,0 +1,1 @@
+"""What measures: families of problems, peers, a pytest-benchmark suite, records and a report."""
