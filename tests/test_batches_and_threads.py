@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from checks import assert_exact
+from checks import assert_exact, assert_within
 from families import LISTED, make
 
 from immiscible_fast import Assignment, fast_assign, solve_assignment
@@ -72,6 +72,17 @@ def test_the_number_of_threads_changes_no_bit(threads, rng):
     several = numba_cpu.solve(costs, exact=True, tol=0.01, threads=threads)
     for a, b in zip(one, several, strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_starting_prices_are_not_modified_and_need_not_be_good(dtype, rng):
+    costs = rng.normal(size=(3, 40, 40)).astype(dtype)
+    prices = rng.normal(size=(3, 40))
+    kept = prices.copy()
+    warm = numba_cpu.solve(costs, exact=False, tol=0.01, prices=prices)
+    assert np.array_equal(prices, kept)
+    for cost, *answer in zip(costs, *map(torch.from_numpy, warm[:5]), strict=True):
+        assert_within(cost, Assignment(*answer), 0.01)
 
 
 def test_a_large_batch_is_spread_over_threads_and_still_right(rng, monkeypatch):
