@@ -72,13 +72,14 @@ def test_large_offsets_of_images_and_noise_change_no_answer(metric, rng):
 @pytest.mark.parametrize("metric", METRICS)
 def test_images_in_bytes_against_standard_noise_keep_what_an_assignment_gains(metric, rng):
     """Common offsets and scales a hundred times those of the noise leave few digits of float32."""
-    x = torch.from_numpy(rng.integers(0, 256, (150, 30))).float() + 1000
+    x = torch.from_numpy(rng.integers(0, 256, (150, 30))).float()
+    x += 0 if metric == "manhattan" else 1000  # which makes all its assignments equal
     noise = draw(rng, 150, 30, dtype=torch.float32)
     cost = naive(x, noise, metric)
     index = fast_assign(x, noise, metric=metric)
     best = optimum(cost.numpy())
     gain = float(cost.trace()) - best
-    assert total(cost, index) - best <= 1e-3 * gain
+    assert total(cost, index) - best <= 1e-3 * gain + 1e-12 * abs(best)
 
 
 def test_dot_and_squared_distance_have_one_assignment(rng):
