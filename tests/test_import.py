@@ -98,15 +98,19 @@ assert immiscible_fast.__version__
     run(program)
 
 
-def test_workers_made_by_fork_and_spawn_solve_problems():
+def test_workers_made_by_fork_and_spawn_solve_problems(tmp_path):
+    """As the workers of a DataLoader would, after the parent has solved problems of its own."""
     program = """
 import multiprocessing, torch, immiscible_fast
 def work(n):
-    cost = torch.arange(n * n, dtype=torch.float32).reshape(n, n) % 7
+    cost = torch.arange(2 * n * n, dtype=torch.float32).reshape(2, n, n) % 7
     return immiscible_fast.solve_assignment(cost).index.tolist()
 if __name__ == "__main__":
-    want = [work(n) for n in (3, 20)]
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        assert pool.map(work, (3, 20)) == want
+    want = [work(n) for n in (3, 20, 200)]
+    for method in ("fork", "spawn"):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            assert pool.map(work, (3, 20, 200)) == want
 """
-    run(program)
+    script = tmp_path / "workers.py"
+    script.write_text(program)
+    run(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
