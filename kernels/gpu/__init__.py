@@ -1,0 +1,1 @@
+"""Triton kernels: costs on tensor cores, Sinkhorn, the auction, its exact finish, certificates."""
