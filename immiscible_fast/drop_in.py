@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import validation
 from .assignment import as_solver_array, solve_any_shape
 
 
-def linear_sum_assignment(cost_matrix: Any, maximize: bool = False) -> tuple[Any, Any]:
+def linear_sum_assignment(
+    cost_matrix: Any, maximize: bool = False, *, cost_limit: float | None = None
+) -> tuple[Any, Any]:
     """``scipy.optimize.linear_sum_assignment``, faster: numpy in, numpy out; torch in, torch out.
 
     Parameters
@@ -22,18 +25,26 @@ def linear_sum_assignment(cost_matrix: Any, maximize: bool = False) -> tuple[Any
         solved as float32 is given, integers are exact up to 2^53.
     maximize : bool
         Look for the largest total instead of the smallest.
+    cost_limit : float, optional
+        Leave a pair unmatched rather than pay more than this, as in ``lap`` and ``lapx``: of all
+        matchings, complete or not, the one returned has the least (cost of its pairs) +
+        ``cost_limit`` x (min(n, m) - number of its pairs), and none of its pairs costs more than
+        the limit. No matrix is infeasible then. If ``maximize``, it is a floor: the greatest such
+        total, and no pair worth less. ``inf`` (``-inf``, if ``maximize``) is no limit at all.
 
     Returns
     -------
     row_ind, col_ind : int64 arrays, shape (min(n, m),), or (B, min(n, m)) for a batch
         Row ``row_ind[k]`` is assigned to column ``col_ind[k]``; sorted by row. Of several optimal
-        assignments it need not be the one that SciPy returns.
+        assignments it need not be the one that SciPy returns. With ``cost_limit``, the matched
+        pairs alone; in a batch, -1 in both fills the places that are left at the end.
 
     Raises
     ------
     ValueError
         In SciPy's words: if the matrix has other dimensions, contains NaN or ``-inf`` (``inf``, if
-        ``maximize``), or forbids every complete assignment.
+        ``maximize``), or forbids every complete assignment. If ``cost_limit`` is NaN, or infinite
+        on the wrong side.
     TypeError
         If it is not of real numbers.
 
@@ -43,34 +54,44 @@ def linear_sum_assignment(cost_matrix: Any, maximize: bool = False) -> tuple[Any
     >>> row_ind, col_ind = linear_sum_assignment(cost)
     >>> col_ind.tolist(), int(cost[row_ind, col_ind].sum())
     ([1, 0, 2], 5)
+    >>> row_ind, col_ind = linear_sum_assignment(cost, cost_limit=1.5)  # 1 + 1.5 + 1.5 or 0 + 3
+    >>> len(row_ind), int(cost[row_ind, col_ind].max())
+    (1, 0)
     """
+    limit = validation.check_cost_limit(cost_limit, maximize)
     if isinstance(cost_matrix, Tensor):
-        return _tensor_assignment(cost_matrix, maximize)
+        return _tensor_assignment(cost_matrix, maximize, limit)
     costs = np.asarray(cost_matrix)
     if costs.ndim != 2:
         raise ValueError(f"expected a matrix (2-D array), got a {costs.ndim} array")
     if costs.dtype.kind not in "fiub":
-        raise TypeError(f"expected a matrix containing numerical entries, got {costs.dtype}")
+        raise TypeError(
+            f"Cannot cast array data from {costs.dtype!r} to real numbers: "
+            "expected a matrix containing numerical entries"
+        )
     if costs.dtype not in (np.float32, np.float64):
         costs = costs.astype(np.float32 if costs.dtype == np.float16 else np.float64)
     costs = costs.astype(costs.dtype.newbyteorder("="), copy=False)
-    index = solve_any_shape((-costs if maximize else costs)[None], "exact", 1.0).index
-    rows, columns = _pairs(index, min(costs.shape))
-    return rows[0], columns[0]
+    index = _columns(costs[None], maximize, limit)[0]
+    rows = np.flatnonzero(index >= 0)
+    return rows, index[rows]
 
 
-def batch_linear_assignment(cost: Tensor) -> Tensor:
+def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) -> Tensor:
     """``torch_linear_assignment.batch_linear_assignment``: a batch of workers and tasks.
 
     Parameters
     ----------
     cost : Tensor, shape (B, w, t)
         Real costs of w workers and t tasks, any dtype and device.
+    cost_limit : float, optional
+        Leave a worker without a task rather than pay more; see ``linear_sum_assignment``.
 
     Returns
     -------
     Tensor, shape (B, w), int64, on the device of ``cost``
-        Task of each worker, or -1 where there are fewer tasks than workers.
+        Task of each worker, or -1 for none: where there are fewer tasks than workers, or by
+        ``cost_limit``.
 
     Raises
     ------
@@ -82,10 +103,11 @@ def batch_linear_assignment(cost: Tensor) -> Tensor:
     >>> batch_linear_assignment(torch.tensor([[[8.0, 4.0], [5.0, 2.0], [9.0, 9.0]]]))
     tensor([[ 1,  0, -1]])
     """
+    limit = validation.check_cost_limit(cost_limit, maximize=False)
     matrix = _real_tensor("cost", cost)
     if matrix.ndim != 3:
         raise ValueError(f"cost must have shape (B, w, t), got {tuple(matrix.shape)}")
-    index = solve_any_shape(as_solver_array(matrix), "exact", 1.0).index
+    index = _columns(as_solver_array(matrix), False, limit)
     return torch.from_numpy(index).to(matrix.device)
 
 
@@ -133,21 +155,47 @@ def _real_tensor(name: str, value: object) -> Tensor:
     return tensor
 
 
-def _tensor_assignment(cost: Tensor, maximize: bool) -> tuple[Tensor, Tensor]:
+def _tensor_assignment(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor, Tensor]:
     matrix = _real_tensor("cost_matrix", cost)
     if matrix.ndim not in (2, 3):
         raise ValueError(f"expected a matrix (2-D array), got a {matrix.ndim} array")
     costs = as_solver_array(matrix if matrix.ndim == 3 else matrix[None])
-    index = solve_any_shape(-costs if maximize else costs, "exact", 1.0).index
-    pairs = (
-        torch.from_numpy(part).to(matrix.device) for part in _pairs(index, min(costs.shape[1:]))
-    )
-    rows, columns = pairs
-    return (rows, columns) if matrix.ndim == 3 else (rows[0], columns[0])
+    rows, columns = _pairs(_columns(costs, maximize, limit), min(costs.shape[1:]))
+    if matrix.ndim == 2:
+        matched = rows[0] >= 0
+        rows, columns = rows[0][matched], columns[0][matched]
+    return torch.from_numpy(rows).to(matrix.device), torch.from_numpy(columns).to(matrix.device)
 
 
-def _pairs(index: Any, count: int) -> tuple[Any, Any]:
-    """Assigned rows in order and their columns, (B, count) each, of (B, n) columns or -1."""
-    matched = index >= 0
-    shape = (index.shape[0], count)
-    return np.nonzero(matched)[1].reshape(shape), index[matched].reshape(shape)
+def _columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
+    """Column of each row of (B, n, m) costs, (B, n), or -1; ``limit`` is what of the costs, or of
+    their negatives if ``maximize``, is still paid.
+
+    With K = min(n, m), a matching of k pairs is worth (cost of its pairs) + (K - k) limit. Clip the
+    costs at the limit and look for K pairs:
+
+    1. Any k disjoint pairs can be completed to K, for a clipped cost of at most that worth, since
+       no clipped pair costs more than the limit.
+    2. K pairs, less those above the limit, are worth exactly their clipped cost.
+
+    So both have the same optimum, and 2. turns one solution into the other.
+    """
+    if maximize:
+        costs = -costs
+    if limit == np.inf or costs.size == 0:
+        return solve_any_shape(costs, "exact", 1.0).index
+    with np.errstate(over="ignore"):
+        representable = float(costs.dtype.type(limit)) == limit
+    if not representable:  # a limit that is rounded could let a dearer pair in
+        costs = costs.astype(np.float64)
+    index = solve_any_shape(np.minimum(costs, limit), "exact", 1.0).index
+    paid = np.take_along_axis(costs, np.maximum(index, 0)[:, :, None], axis=2)[:, :, 0]
+    return np.where(paid <= limit, index, -1)
+
+
+def _pairs(index: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Assigned rows in order and their columns, (B, count) each and -1 where there are fewer, of
+    (B, n) columns or -1."""
+    rows = np.argsort(index < 0, axis=1, kind="stable")[:, :count]
+    columns = np.take_along_axis(index, rows, axis=1)
+    return np.where(columns < 0, -1, rows), columns

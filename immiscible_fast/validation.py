@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +31,20 @@ def check_tolerance(tol: object) -> float:
     if not 0 < tol <= sys.float_info.max:
         raise ValueError(f"tol must be positive and finite, got {tol}")
     return float(tol)
+
+
+def check_cost_limit(limit: object, maximize: bool) -> float:
+    """The limit as a float, inf if there is none; of the negated costs, if ``maximize``."""
+    if limit is None:
+        return math.inf
+    if isinstance(limit, bool) or not isinstance(limit, numbers.Real):
+        raise TypeError(f"cost_limit must be a number or None, got {type(limit).__name__}")
+    value = -float(limit) if maximize else float(limit)
+    if not value > -math.inf:
+        raise ValueError(
+            f"cost_limit must not be NaN or {'inf' if maximize else '-inf'}, got {limit}"
+        )
+    return value
 
 
 def check_flag(name: str, value: object) -> bool:
