@@ -1,0 +1,258 @@
+"""Every launch that ships, compiled for every device without having one.
+
+The launchers themselves are called, on tensors without data, while ``JITFunction.run`` is replaced
+by one that notes what the runtime would compile. Nothing is listed twice: a launch parameter that
+changes is compiled as it is.
+
+``python -m tests.ahead_of_time`` prints a table; ``--all`` compiles all cases for all targets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import triton
+from immiscible_fast.kernels.gpu import launch
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from tests.ahead_of_time_cases import CASES
+
+MAIN = "sm_90"
+TARGETS = {
+    f"sm_{major}{minor}": (GPUTarget("cuda", 10 * major + minor, 32), (major, minor))
+    for major, minor in ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
+} | {"gfx942": (GPUTarget("hip", "gfx942", 64), launch.AMD)}
+GRID = (2**31 - 1, 65535, 65535)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of launchers; ``everywhere``: for all targets, not on ``MAIN`` alone."""
+
+    name: str
+    call: Callable[[], object]
+    everywhere: bool = False
+
+
+@dataclass
+class Job:
+    """What one compilation needs, in words that another process understands."""
+
+    case: str
+    target: str
+    module: str
+    kernel: str
+    signature: dict[str, Any]
+    constexprs: dict[Any, Any]
+    attrs: dict[Any, Any]
+    options: dict[str, Any]
+
+    def key(self) -> str:
+        return repr([getattr(self, name) for name in vars(self) if name != "case"])
+
+
+@dataclass
+class Row:
+    """What a compiled kernel takes; spills are bytes on NVIDIA, registers on AMD."""
+
+    case: str
+    target: str
+    kernel: str
+    block: str = ""
+    warps: int = 0
+    stages: int = 0
+    registers: int = 0
+    shared: int = 0
+    limit: int = 0
+    stack: int = 0
+    spills: int = 0
+    matrix: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    error: str = ""
+
+
+def cases() -> list[Case]:
+    """All that ships."""
+    return [Case(*case) for kernels in CASES for case in kernels()]
+
+
+class Device:
+    """As much of Triton's driver as choosing what to compile asks for."""
+
+    def __init__(self, target: GPUTarget):
+        self.target = target
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+    def get_current_device(self) -> int:
+        return 0
+
+
+@contextlib.contextmanager
+def recorded(target: str, case: str, jobs: dict[str, Job]) -> Iterator[None]:
+    """Add to ``jobs`` what launches inside would compile for ``target``."""
+    binders = {}
+
+    def run(self, *args, grid, warmup, **kwargs):
+        if self not in binders:
+            binders[self] = self.create_binder()
+        *_, backend, binder = binders[self]
+        kwargs["debug"] = False
+        bound, specialization, options = binder(*args, **kwargs)
+        options, signature, constexprs, attrs = self._pack_args(
+            backend, kwargs, bound, specialization, options
+        )
+        grid = grid(bound) if callable(grid) else grid
+        assert all(0 < size <= most for size, most in zip(grid, GRID, strict=False)), (case, grid)
+        job = Job(
+            case, target, self.fn.__module__, self.fn.__name__,
+            signature, constexprs, attrs, dict(options.__dict__),
+        )  # fmt: skip
+        jobs.setdefault(job.key(), job)
+
+    gpu, capability = TARGETS[target]
+    before = JITFunction.run, launch.WITHOUT_A_GPU
+    triton.runtime.driver.set_active(Device(gpu))
+    JITFunction.run, launch.WITHOUT_A_GPU = run, capability
+    try:
+        yield
+    finally:
+        JITFunction.run, launch.WITHOUT_A_GPU = before
+
+
+def record(everything: bool) -> list[Job]:
+    jobs: dict[str, Job] = {}
+    for target in TARGETS:
+        for case in cases():
+            if everything or case.everywhere or target == MAIN:
+                with recorded(target, case.name, jobs):
+                    case.call()
+    return list(jobs.values())
+
+
+def compile_job(job: Job) -> Row:
+    row = Row(job.case, job.target, job.kernel)
+    blocks = {name: job.constexprs.get((i,)) for i, name in enumerate(job.signature)}
+    row.block = "x".join(
+        str(value) for name, value in blocks.items() if name.startswith(("BLOCK", "ROWS"))
+    )
+    row.warps, row.stages = job.options["num_warps"], job.options["num_stages"]
+    target, capability = TARGETS[job.target]
+    row.limit = launch.shared_memory(capability)
+    start = time.perf_counter()
+    log = io.StringIO()
+    try:
+        kernel = getattr(importlib.import_module(job.module), job.kernel)
+        source = ASTSource(kernel, job.signature, job.constexprs, job.attrs)
+        triton.knobs.nvidia.dump_ptxas_log = True
+        with contextlib.redirect_stdout(log):
+            binary = triton.compile(source, target=target, options=job.options)
+        row.shared = binary.metadata.shared
+        read_usage(row, binary.asm, log.getvalue())
+    except Exception as error:
+        row.error = f"{type(error).__name__}: {error}"[-2000:]
+    row.seconds = round(time.perf_counter() - start, 2)
+    return row
+
+
+def read_usage(row: Row, asm: dict[str, Any], log: str) -> None:
+    """Registers, stack, spills and matrix instructions, from the assembler's own account."""
+    if "ptx" in asm:
+        row.registers = total(r"Used (\d+) registers", log)
+        row.stack = total(r"(\d+) bytes stack frame", log)
+        row.spills = total(r"(\d+) bytes spill", log)
+        found = r"wgmma\.mma_async|tcgen05\.mma|mma\.sync"
+        row.matrix = sorted(set(re.findall(found, asm["ptx"])))
+        if "wgmma.mma_async" in row.matrix and "HGMMA" in sass(asm["cubin"]):
+            row.matrix.append("HGMMA")
+        if "Potential Performance Loss" in log:
+            row.matrix.append("serialized")
+    else:
+        row.registers = total(r"\.vgpr_count:\s+(\d+)", asm["amdgcn"])
+        row.stack = total(r"\.private_segment_fixed_size:\s+(\d+)", asm["amdgcn"])
+        row.spills = total(r"\.[sv]gpr_spill_count:\s+(\d+)", asm["amdgcn"])
+        row.matrix = ["v_mfma"] if "v_mfma" in asm["amdgcn"] else []
+
+
+def total(pattern: str, text: str) -> int:
+    found = re.findall(pattern, text)
+    if not found:
+        raise ValueError(f"{pattern!r} is not in what the assembler says:\n{text[:1000]}")
+    return sum(int(number) for number in found)
+
+
+def sass(cubin: bytes) -> str:
+    """The machine code, by the disassembler that comes with Triton."""
+    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        command = [tools / "cuobjdump", "-sass", file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def compile_all(jobs: list[Job], processes: int) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TRITON_CACHE_DIR"] = cache
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            yield from pool.map(compile_job, jobs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="all cases for all targets")
+    parser.add_argument("--only", default="", help="cases whose name matches this expression")
+    parser.add_argument("--target", default="", help="targets whose name matches this expression")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="where to write the rows")
+    options = parser.parse_args()
+    if os.environ.get("TRITON_INTERPRET", "0") != "0":
+        parser.error("what is interpreted is not compiled: unset TRITON_INTERPRET")
+    jobs = [
+        job
+        for job in record(options.all)
+        if re.search(options.only, job.case) and re.search(options.target, job.target)
+    ]
+    rows = []
+    for row in compile_all(jobs, options.processes):
+        rows.append(row)
+        sys.stdout.write(line(row))
+        sys.stdout.flush()
+    seconds = sum(row.seconds for row in rows)
+    sys.stdout.write(f"{len(rows)} kernels, {seconds:.0f} s of compilation\n")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    return int(any(row.error or row.spills or row.shared > row.limit for row in rows))
+
+
+def line(row: Row) -> str:
+    if row.error:
+        return f"{row.target:7} {row.kernel:18} {row.case}: {row.error}\n"
+    return (
+        f"{row.target:7} {row.kernel:18} {row.case:34} {row.block:12} {row.warps:2}w {row.stages}s "
+        f"{row.registers:3} registers {row.shared:6} of {row.limit} B shared {row.stack} B stack "
+        f"{row.spills} spilled {row.seconds:5.1f} s {' '.join(row.matrix)}\n"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
