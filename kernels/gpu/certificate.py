@@ -1,0 +1,114 @@
+"""Certificate of any prices, for any assignment, in float64 and in units of the scale.
+
+1. ``row_terms``: u_i = min_j (c_ij + p_j), and the cost of the pair of row i.
+2. ``certify``: cost = sum of the latter; sum_i u_i - sum_j p_j + (m - n) min_j p_j is a lower bound
+   of the cost of every assignment, by duality. Sums are taken in one order: same bits every time.
+   A problem whose gap exceeds n eps is marked as unfinished: rounding kept an auction from it.
+
+Problems of which ``wanted`` is not positive are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .problems import Problems, one_problem, precise, row_columns
+from .scan import best_two
+from .statistics import Units
+
+
+@triton.jit(do_not_specialize=["n", "m"])
+def row_terms(
+    p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_least, p_paid,
+    stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    i_row = tl.program_id(0)
+    i_problem, start, stop = row_columns(p_first, p_last, i_row, i_row < n, n, m, GROUPED)
+    if tl.load(p_wanted + i_problem) > 0:
+        i_batch = tl.program_id(1).to(tl.int64)
+        i_flat = i_batch * n + i_row
+        scale = tl.load(p_scale + i_problem)
+        p_row = p_cost + i_batch * stride_batch + i_row.to(tl.int64) * stride_row
+        p_own = p_price + i_batch * m
+        least, _, _ = best_two(p_row, p_own, 0.0, scale, start, stop, BLOCK)
+        j = tl.load(p_column + i_flat)
+        paid = precise(tl.load(p_row + j, mask=j >= 0, other=0.0), scale)
+        tl.store(p_least + i_flat, least)
+        tl.store(p_paid + i_flat, paid)
+
+
+@triton.jit
+def total(p_array, start, stop, BLOCK: tl.constexpr):
+    b_sum = tl.zeros([BLOCK], tl.float64)
+    for i_start in range(start, stop, BLOCK):
+        o_index = i_start + tl.arange(0, BLOCK)
+        b_sum += tl.load(p_array + o_index, mask=o_index < stop, other=0.0)
+    return tl.sum(b_sum, 0)
+
+
+@triton.jit(do_not_specialize=["n", "m"])
+def certify(
+    p_price, p_unit, p_first, p_last, p_wanted, p_least, p_paid, p_cost, p_bound, p_left, n, m, eps,
+    BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
+    i_slot = tl.program_id(0)
+    if (row < row_stop) & (tl.load(p_wanted + i_slot) > 0):
+        i_batch = tl.cast(i_batch, tl.int64)
+        p_price += i_batch * m
+        b_cheapest = tl.full([BLOCK], float("inf"), tl.float64)
+        for i_start in range(col, col_stop, BLOCK):
+            o_col = i_start + tl.arange(0, BLOCK)
+            b_price = tl.load(p_price + o_col, mask=o_col < col_stop, other=float("inf"))
+            b_cheapest = tl.minimum(b_cheapest, b_price)
+        spare = (col_stop - col) - (row_stop - row)
+        cost = total(p_paid + i_batch * n, row, row_stop, BLOCK)
+        bound = total(p_least + i_batch * n, row, row_stop, BLOCK)
+        bound += spare * tl.min(b_cheapest, 0) - total(p_price, col, col_stop, BLOCK)
+        tl.store(p_cost + i_slot, cost)
+        tl.store(p_bound + i_slot, bound)
+        if cost - bound > (row_stop - row) * (eps * tl.load(p_unit + i_slot)):
+            tl.store(p_left + i_slot, 1)
+
+
+class Proof(NamedTuple):
+    """What is known of the answers, in float64 and units of the scale."""
+
+    least: Tensor  # (B n) duals of the rows, min_j (c_ij + p_j)
+    paid: Tensor  # (B n) costs of the pairs
+    cost: Tensor  # (problems,)
+    bound: Tensor  # (problems,) no assignment costs less
+
+    @classmethod
+    def empty(cls, problems: Problems) -> Proof:
+        batch, n, _ = problems.cost.shape
+        sizes = (batch * n, batch * n, problems.slots, problems.slots)
+        device = problems.cost.device
+        return cls(*(torch.empty(size, dtype=torch.float64, device=device) for size in sizes))
+
+
+def certificate(
+    problems: Problems, units: Units, price: Tensor, column: Tensor,
+    proof: Proof, wanted: Tensor, left: Tensor, eps: float,
+) -> None:  # fmt: skip
+    """Write ``proof`` of the problems that are ``wanted``, and 1 into ``left`` (problems,) int32 of
+    those that are not within ``eps`` standard deviations a row.
+
+    ``price`` (B m) float64 in units of the scale, ``column`` (B n) int32.
+    """
+    cost, first, last = problems
+    batch, n, m = cost.shape
+    shape = {"n": n, "m": m, "GROUPED": problems.grouped, "num_warps": 4}
+    row_terms[(n, batch)](
+        cost, price, units.scale, first, last, wanted, column, proof.least, proof.paid,
+        cost.stride(0), cost.stride(1), BLOCK=min(problems.lanes, 1024), **shape,
+    )  # fmt: skip
+    certify[(problems.slots,)](
+        price, units.unit, first, last, wanted, *proof, left,
+        eps=eps, BLOCK=min(problems.lanes, 1024), **shape,
+    )  # fmt: skip

@@ -1,0 +1,198 @@
+"""Centres and scale of every problem, and prices that take out its column means.
+
+1. ``row_moments``: the mean of each row's finite costs is its centre r_i; with d_ij = c_ij - r_i,
+   each block of rows leaves sums and counts of d by column, and each row its sum of squares. NaN
+   and -inf are noticed.
+2. ``column_moments``: q_j, the mean of d over the rows of column j, and count_j q_j^2.
+3. ``problem_units``: variance of the doubly centred costs (sum d^2 - sum_j count_j q_j^2) / count;
+   scale = 2^-k next to one over its root, unit = their product, in (0.7, 1.5). Costs of which the
+   variance is zero, or beyond float64, are marked: they have no unit.
+4. ``start_prices``: p_j = -q_j scale, where all columns are used, so that their constants are free.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .problems import Problems, column_rows, one_problem, row_columns, widened
+
+INVALID, DEGENERATE = tl.constexpr(1), tl.constexpr(2)
+
+
+@triton.jit(do_not_specialize=["n", "m"])
+def row_moments(
+    p_cost, p_first, p_last, p_centre, p_square, p_invalid, p_sum, p_count,
+    stride_batch, stride_row, n, m,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    i_batch = tl.program_id(1).to(tl.int64)
+    i_row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    m_row = i_row < n
+    _, start, stop = row_columns(p_first, p_last, i_row, m_row, n, m, GROUPED)
+    p_row = p_cost + i_batch * stride_batch + i_row[:, None].to(tl.int64) * stride_row
+    low = tl.min(tl.where(m_row, start, m), 0)
+    high = tl.max(tl.where(m_row, stop, 0), 0)
+    total = tl.zeros([ROWS], tl.float64)
+    count = tl.zeros([ROWS], tl.int32)
+    invalid = tl.zeros([ROWS], tl.int32)
+    for i_start in range(low, high, BLOCK):
+        o_col = i_start + tl.arange(0, BLOCK)[None, :]
+        m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
+        b_cost = widened(tl.load(p_row + o_col, mask=m_cost, other=float("inf")))
+        m_finite = tl.abs(b_cost) < float("inf")
+        total += tl.sum(tl.where(m_finite, b_cost, 0.0).to(tl.float64), 1)
+        count += tl.sum(m_finite.to(tl.int32), 1)
+        invalid += tl.sum(((b_cost != b_cost) | (b_cost == -float("inf"))).to(tl.int32), 1)
+    centre = (total / tl.maximum(count, 1)).to(p_centre.dtype.element_ty)
+    square = tl.zeros([ROWS], tl.float64)
+    i_part = (i_batch * tl.num_programs(0) + tl.program_id(0)) * m
+    for i_start in range(low, high, BLOCK):
+        o_col = i_start + tl.arange(0, BLOCK)[None, :]
+        m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
+        b_cost = widened(tl.load(p_row + o_col, mask=m_cost, other=float("inf")))
+        m_finite = tl.abs(b_cost) < float("inf")
+        b_off = tl.where(m_finite, b_cost - centre[:, None], 0.0).to(tl.float64)
+        square += tl.sum(b_off * b_off, 1)
+        o_flat = i_start + tl.arange(0, BLOCK)
+        tl.store(p_sum + i_part + o_flat, tl.sum(b_off, 0), mask=o_flat < high)
+        b_count = tl.sum(m_finite.to(tl.float32), 0)
+        tl.store(p_count + i_part + o_flat, b_count, mask=o_flat < high)
+    o_row = i_batch * n + i_row
+    tl.store(p_centre + o_row, centre, mask=m_row)
+    tl.store(p_square + o_row, square, mask=m_row)
+    tl.store(p_invalid + o_row, invalid, mask=m_row)
+
+
+@triton.jit(do_not_specialize=["n", "m", "parts"])
+def column_moments(
+    p_sum, p_count, p_first, p_last, p_mean, p_square, p_finite, n, m, parts,
+    ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    i_batch = tl.program_id(1).to(tl.int64)
+    o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    m_col = o_col < m
+    _, start, stop = column_rows(p_first, p_last, o_col, m_col, n, m, GROUPED)
+    total = tl.zeros([BLOCK], tl.float64)
+    count = tl.zeros([BLOCK], tl.float64)
+    low = tl.min(tl.where(m_col, start // ROWS, parts), 0)
+    high = tl.max(tl.where(m_col, (stop + ROWS - 1) // ROWS, 0), 0)
+    for i_start in range(low, high, PARTS):
+        o_part = i_start + tl.arange(0, PARTS)[:, None]
+        m_part = m_col[None, :] & (o_part >= (start // ROWS)[None, :])
+        m_part = m_part & (o_part < ((stop + ROWS - 1) // ROWS)[None, :])
+        o_entry = (i_batch * parts + o_part) * m + o_col[None, :]
+        total += tl.sum(tl.load(p_sum + o_entry, mask=m_part, other=0.0), 0)
+        count += tl.sum(tl.load(p_count + o_entry, mask=m_part, other=0.0).to(tl.float64), 0)
+    mean = total / tl.maximum(count, 1.0)
+    tl.store(p_mean + i_batch * m + o_col, mean, mask=m_col)
+    tl.store(p_square + i_batch * m + o_col, mean * total, mask=m_col)
+    tl.store(p_finite + i_batch * m + o_col, count, mask=m_col)
+
+
+@triton.jit(do_not_specialize=["n", "m"])
+def problem_units(
+    p_row_square, p_invalid, p_col_square, p_finite, p_first, p_last, p_scale, p_unit, p_flags,
+    n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
+    o_lane = tl.arange(0, BLOCK)
+    b_total = tl.zeros([BLOCK], tl.float64)
+    b_count = tl.zeros([BLOCK], tl.float64)
+    b_invalid = tl.zeros([BLOCK], tl.int32)
+    for i_start in range(row, row_stop, BLOCK):
+        m_row = i_start + o_lane < row_stop
+        o_row = i_batch * n + i_start + o_lane
+        b_total += tl.load(p_row_square + o_row, mask=m_row, other=0.0)
+        b_invalid += tl.load(p_invalid + o_row, mask=m_row, other=0)
+    for i_start in range(col, col_stop, BLOCK):
+        m_col = i_start + o_lane < col_stop
+        o_col = i_batch * m + i_start + o_lane
+        b_total -= tl.load(p_col_square + o_col, mask=m_col, other=0.0)
+        b_count += tl.load(p_finite + o_col, mask=m_col, other=0.0)
+    variance = tl.sum(b_total, 0) / tl.maximum(tl.sum(b_count, 0), 1.0)
+    usable = (variance > 0) & (variance < float("inf"))
+    deviation = tl.sqrt(tl.where(usable, variance, 1.0))
+    # The power of two, from the exponent bits of the float64.
+    bits = deviation.to(tl.int64, bitcast=True)
+    exponent = (bits + (1 << 51)) >> 52
+    scale = ((2046 - exponent) << 52).to(tl.float64, bitcast=True)
+    unit = (deviation * scale).to(tl.float32)
+    scale = tl.where(usable, scale, 1.0)
+    if row < row_stop:
+        tl.store(p_scale + tl.program_id(0), scale)
+        tl.store(p_unit + tl.program_id(0), tl.where(usable, unit, 1.0))
+        flags = tl.where(usable, 0, DEGENERATE) + tl.where(tl.sum(b_invalid, 0) > 0, INVALID, 0)
+        tl.store(p_flags + tl.program_id(0), flags)
+
+
+@triton.jit(do_not_specialize=["n", "m"])
+def start_prices(
+    p_mean, p_scale, p_first, p_last, p_price, n, m,
+    CENTRED: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    m_col = o_col < m
+    o_flat = tl.program_id(1).to(tl.int64) * m + o_col
+    if CENTRED:
+        i_problem, _, _ = column_rows(p_first, p_last, o_col, m_col, n, m, GROUPED)
+        scale = tl.load(p_scale + i_problem, mask=m_col, other=0.0)
+        b_price = -(tl.load(p_mean + o_flat, mask=m_col, other=0.0) * scale).to(tl.float32)
+    else:
+        b_price = tl.zeros([BLOCK], tl.float32)
+    tl.store(p_price + o_flat, b_price, mask=m_col)
+
+
+class Units(NamedTuple):
+    """What the other stages need to know of the costs; see ``problems.working``."""
+
+    centre: Tensor  # (B n), float32, or float64 for float64 costs
+    scale: Tensor  # (problems,) float64, powers of two
+    unit: Tensor  # (problems,) float32, standard deviation of the scaled costs
+    flags: Tensor  # (problems,) int32, ``INVALID`` and ``DEGENERATE``
+
+
+def statistics(problems: Problems) -> tuple[Units, Tensor]:
+    """Units of the costs, and prices (B m) float32 to start from."""
+    cost, first, last = problems
+    batch, n, m = cost.shape
+    rows, block = problems.rows_per_block, min(128, triton.next_power_of_2(m))
+    parts = triton.cdiv(n, rows)
+    new = partial(torch.empty, device=cost.device)
+    centre = new(batch * n, dtype=problems.working_dtype)
+    row_square, row_invalid = new(batch * n, dtype=torch.float64), new(batch * n, dtype=torch.int32)
+    part_sum = new(batch * parts * m, dtype=torch.float64)
+    part_count = new(batch * parts * m, dtype=torch.float32)
+    shape = {"n": n, "m": m, "GROUPED": problems.grouped}
+    row_moments[(parts, batch)](
+        cost, first, last, centre, row_square, row_invalid, part_sum, part_count,
+        cost.stride(0), cost.stride(1), **shape, ROWS=rows, BLOCK=block, num_warps=4,
+    )  # fmt: skip
+    mean, col_square, finite = (new(batch * m, dtype=torch.float64) for _ in range(3))
+    columns = min(32, block)
+    column_moments[(triton.cdiv(m, columns), batch)](
+        part_sum, part_count, first, last, mean, col_square, finite,
+        parts=parts, **shape, ROWS=rows, PARTS=32, BLOCK=columns, num_warps=4,
+    )  # fmt: skip
+    units = Units(
+        centre,
+        new(problems.slots, dtype=torch.float64),
+        new(problems.slots, dtype=torch.float32),
+        new(problems.slots, dtype=torch.int32),
+    )
+    problem_units[(problems.slots,)](
+        row_square, row_invalid, col_square, finite, first, last,
+        units.scale, units.unit, units.flags,
+        **shape, BLOCK=problems.lanes, num_warps=4,
+    )  # fmt: skip
+    price = new(batch * m, dtype=torch.float32)
+    start_prices[(triton.cdiv(m, 256), batch)](
+        mean, units.scale, first, last, price,
+        **shape, CENTRED=n == m, BLOCK=256, num_warps=4,
+    )  # fmt: skip
+    return units, price
