@@ -189,7 +189,9 @@ def read_usage(row: Row, asm: dict[str, Any], log: str) -> None:
     else:
         row.registers = total(r"\.vgpr_count:\s+(\d+)", asm["amdgcn"])
         row.stack = total(r"\.private_segment_fixed_size:\s+(\d+)", asm["amdgcn"])
-        row.spills = total(r"\.[sv]gpr_spill_count:\s+(\d+)", asm["amdgcn"])
+        row.spills = total(r"\.vgpr_spill_count:\s+(\d+)", asm["amdgcn"])
+        if row.stack:  # else scalar registers spilled to lanes of vector ones, not to memory
+            row.spills += total(r"\.sgpr_spill_count:\s+(\d+)", asm["amdgcn"])
         row.matrix = ["v_mfma"] if "v_mfma" in asm["amdgcn"] else []
 
 

@@ -26,7 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import capability
+from .launch import AMD, capability
 from .tiles import STRIPE, launch_parameters
 
 DOT_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -269,6 +269,8 @@ def pairwise(
     align = math.gcd(D, *x.stride()[:2], *y.stride()[:2], 16)
     plain = shift_x is None and shift_y is None and metric != "cosine" and x.dtype == y.dtype
     of = capability(x.device)
+    if dtype != torch.float32 or of == AMD:  # whose matrix cores multiply float32 as it is
+        precision = "ieee"
     parameters = launch_parameters(
         n, m, D, dtype, of, batch=batch, precision=precision, plain=plain, align=align
     )
@@ -277,7 +279,7 @@ def pairwise(
         x, y, out, norm_x, norm_y, factor_x, factor_y, **arguments,
         stride_xb=x.stride(0), stride_xn=x.stride(1), stride_xd=x.stride(2),
         stride_yb=y.stride(0), stride_ym=y.stride(1), stride_yd=y.stride(2),
-        METRIC=metric, PRECISION=precision if dtype == torch.float32 else "ieee",
+        METRIC=metric, PRECISION=precision,
         DOT_TYPE=DOT_TYPES[dtype], WIDEN=x.device.type == "cpu",
         EVEN_D=D % parameters.BLOCK_D == 0, ALIGN_D=align, **parameters._asdict(),
     )  # fmt: skip
@@ -289,13 +291,15 @@ def row_norms(
     """What the product of a metric needs to know of rows: (B, n) norms and factors, or None."""
     if metric == "dot":
         return None, None
-    (batch, n, D), rows = x.shape, 4
+    batch, n, D = x.shape
+    width = max(16, min(triton.next_power_of_2(D), 1024))
+    rows = 2048 // width
     norm = torch.empty(batch, n, dtype=torch.float32, device=x.device)
     factor = torch.empty_like(norm) if metric == "cosine" else None
     norm_kernel[(batch * triton.cdiv(n, rows),)](
         x, shift, factor, norm, n, D, x.stride(0), x.stride(1), x.stride(2),
         0 if shift is None else shift.stride(0), COSINE=metric == "cosine",
-        DOT_TYPE=DOT_TYPES[dtype], ROWS=rows, BLOCK_D=512, num_warps=4,
+        DOT_TYPE=DOT_TYPES[dtype], ROWS=rows, BLOCK_D=width, num_warps=4,
     )  # fmt: skip
     return norm, factor
 
@@ -303,13 +307,13 @@ def row_norms(
 def _launch_manhattan(x: Tensor, y: Tensor, out: Tensor, arguments: dict[str, Any]) -> None:
     x, y = _by_coordinate(x), _by_coordinate(y)
     (batch, n), m = x.shape[:2], y.shape[1]
-    block = 128 if batch * n * m > 2**21 else 32
-    tiles = triton.cdiv(n, block) * triton.cdiv(m, block)
+    height, width = (64, 128) if batch * n * m > 2**21 else (32, 32)
+    tiles = triton.cdiv(n, height) * triton.cdiv(m, width)
     manhattan_kernel[(batch * tiles,)](
         x, y, out, **arguments,
         stride_xb=x.stride(0), stride_xn=x.stride(1), stride_xd=x.stride(2),
         stride_yb=y.stride(0), stride_ym=y.stride(1), stride_yd=y.stride(2),
-        BLOCK_N=block, BLOCK_M=block, num_warps=8 if block == 128 else 4,
+        BLOCK_N=height, BLOCK_M=width, num_warps=8 if width == 128 else 4,
     )  # fmt: skip
 
 

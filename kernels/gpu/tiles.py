@@ -5,7 +5,10 @@
 2. A device works through its tiles in rounds, of one tile on each multiprocessor; the tile that
    takes the least time (rounds x area / share) is best. So few samples get small tiles, which fill
    the device, and many samples large ones.
-3. As many tiles of operands are on the way at a time as shared memory holds, up to four.
+3. Operands of several steps are on the way at a time, as many as shared memory holds, up to four.
+4. Registers limit the rest: the widest tile is for devices whose tensor cores take operands that
+   come straight from memory, and for the A100; what is loaded a little at a time, or passes through
+   registers on its way, comes in less deep blocks. None of these spills; a test compiles them all.
 """
 
 from __future__ import annotations
@@ -17,18 +20,19 @@ import torch
 from .launch import AMD, processors, shared_memory
 
 STRIPE = 8  # tile rows that share columns in the L2 cache
+WIDE = ((8, 0), (9, 0), AMD)
 
 
 class Tile(NamedTuple):
     BLOCK_N: int
     BLOCK_M: int
-    BLOCK_D: int
+    BYTES_D: int  # of a row that are multiplied at a time
     num_warps: int
     share: float
 
 
 class Parameters(NamedTuple):
-    """What a launch is told beside its tensors; ``_asdict()`` gives keywords."""
+    """What a launch is told beside its tensors, by the names it is told it."""
 
     BLOCK_N: int
     BLOCK_M: int
@@ -37,21 +41,18 @@ class Parameters(NamedTuple):
     num_stages: int
 
 
+ONCE = (
+    Tile(128, 256, 128, 8, 1.0),
+    Tile(128, 128, 128, 8, 0.85),
+    Tile(64, 128, 128, 4, 0.7),
+    Tile(64, 64, 128, 4, 0.5),
+)
 TILES = {
-    "half": (
-        Tile(128, 256, 64, 8, 1.0),
-        Tile(128, 128, 64, 8, 0.85),
-        Tile(64, 128, 64, 4, 0.7),
-        Tile(64, 64, 64, 4, 0.5),
-    ),
-    "tf32": (
-        Tile(128, 256, 32, 8, 1.0),
-        Tile(128, 128, 32, 8, 0.85),
-        Tile(64, 128, 32, 4, 0.7),
-        Tile(64, 64, 32, 4, 0.5),
-    ),
-    "tf32x3": (Tile(128, 128, 32, 8, 1.0), Tile(64, 128, 32, 4, 0.8), Tile(64, 64, 32, 4, 0.6)),
-    "ieee": (Tile(128, 128, 16, 8, 1.0), Tile(64, 64, 16, 4, 0.8)),
+    "once": ONCE,  # one product on tensor cores: float16, bfloat16, "tf32"
+    "tf32x3": (Tile(128, 128, 128, 8, 1.0), Tile(64, 128, 128, 4, 0.8), Tile(64, 64, 128, 4, 0.6)),
+    "tf32x3, by register": (Tile(128, 64, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),
+    "tf32x3, by register and piece": (Tile(64, 64, 64, 4, 1.0),),
+    "ieee": (Tile(128, 128, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),  # no tensor cores
 }
 
 
@@ -67,20 +68,27 @@ def launch_parameters(
     plain: bool = True,
     align: int = 16,
 ) -> Parameters:
-    """For products of type ``dtype``; ``plain`` operands go to them as they are in memory.
-
-    Rows start at multiples of ``align`` entries. Where loads take few entries at a time, or what
-    they give passes through registers, wide tiles would need more registers than there are.
-    """
-    kind = precision if dtype == torch.float32 else "half"
-    loads = align * dtype.itemsize >= 8 and plain
-    tiles = [tile for tile in TILES[kind] if tile.BLOCK_M <= 128 or loads]
+    """For products of type ``dtype``: ``plain`` operands go to them as they are in memory, and
+    rows start at multiples of ``align`` entries."""
+    once = dtype != torch.float32 or precision == "tf32" or capability == AMD
+    by_register = capability[0] not in (9, 10)  # how tensor cores get their operands
+    kind = "once" if once else precision
+    pieces = align * dtype.itemsize < 8
+    if kind == "tf32x3" and by_register:
+        kind = "tf32x3, by register and piece" if pieces else "tf32x3, by register"
+    wide = plain and not pieces and capability in WIDE
+    tiles = [tile for tile in TILES[kind] if tile.BLOCK_M <= 128 or wide]
     tile = min(tiles, key=lambda tile: _time(tile, n, m, batch, capability))
-    depth = tile.BLOCK_D if align * dtype.itemsize >= 8 else tile.BLOCK_D // 2
+    depth = tile.BYTES_D // dtype.itemsize
+    if pieces or (by_register and not plain and kind == "once"):
+        depth //= 2
     depth = max(16, min(depth, 1 << (D - 1).bit_length()))
     stage = (tile.BLOCK_N + tile.BLOCK_M) * depth * dtype.itemsize
-    stages = 2 if capability == AMD else min(4, shared_memory(capability) // stage)
-    return Parameters(tile.BLOCK_N, tile.BLOCK_M, depth, tile.num_warps, stages)
+    # A step's operands lie in shared memory until they are used; in registers they lie already.
+    stages = min(4, shared_memory(capability) // stage + by_register)
+    return Parameters(
+        tile.BLOCK_N, tile.BLOCK_M, depth, tile.num_warps, 2 if capability == AMD else stages
+    )
 
 
 def _time(tile: Tile, n: int, m: int, batch: int, capability: tuple[int, int]) -> float:
