@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,23 +33,14 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from tests.ahead_of_time_cases import CASES
+from tests.ahead_of_time_cases import CASES, EVERYWHERE, MAIN, Case
 
-MAIN = "sm_90"
+MAIN_TARGET = "sm_90"
 TARGETS = {
     f"sm_{major}{minor}": (GPUTarget("cuda", 10 * major + minor, 32), (major, minor))
     for major, minor in ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
 } | {"gfx942": (GPUTarget("hip", "gfx942", 64), launch.AMD)}
 GRID = (2**31 - 1, 65535, 65535)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A call of launchers; ``everywhere``: for all targets, not on ``MAIN`` alone."""
-
-    name: str
-    call: Callable[[], object]
-    everywhere: bool = False
 
 
 @dataclass
@@ -91,7 +82,7 @@ class Row:
 
 def cases() -> list[Case]:
     """All that ships."""
-    return [Case(*case) for kernels in CASES for case in kernels()]
+    return [case for kernels in CASES for case in kernels()]
 
 
 class Device:
@@ -142,8 +133,9 @@ def recorded(target: str, case: str, jobs: dict[str, Job]) -> Iterator[None]:
 def record(everything: bool) -> list[Job]:
     jobs: dict[str, Job] = {}
     for target in TARGETS:
+        wanted = (EVERYWHERE, MAIN) if target == MAIN_TARGET else (EVERYWHERE,)
         for case in cases():
-            if everything or case.everywhere or target == MAIN:
+            if everything or case.where in wanted:
                 with recorded(target, case.name, jobs):
                     case.call()
     return list(jobs.values())

@@ -1,19 +1,27 @@
-"""What is compiled ahead of time: functions that give (name, call[, everywhere]).
-
-Tensors are on the meta device: they have shapes, strides and types, and no data.
-"""
+"""What is compiled ahead of time: calls of launchers, on tensors of the meta device, which have
+shapes, strides and types, and no data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from immiscible_fast.kernels.gpu.pairwise import pairwise
 
-empty = partial(torch.empty, device="meta")
+# Which targets a case is compiled for: all, the one that matters most, or none unless asked for.
+EVERYWHERE, MAIN, RARE = "everywhere", "main", "rare"
 
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    call: Callable[[], object]
+    where: str = MAIN
+
+
+empty = partial(torch.empty, device="meta")
 
 TYPES = {
     "fp16": (torch.float16, "ieee"),
@@ -25,34 +33,56 @@ TYPES = {
 
 
 def costs(
-    dtype, precision, batch, n, D, metric="sqeuclidean", shift=False, out=torch.float32, **more
-):
-    x, y = empty(batch, n, D, dtype=dtype), empty(batch, n, D, dtype=dtype)
-    if shift:
-        more |= {"shift_x": empty(batch, D), "shift_y": empty(batch, D)}
-    pairwise(x, y, empty(batch, n, n, dtype=out), metric=metric, precision=precision, **more)
+    arithmetic: str,
+    batch: int = 1,
+    n: int = 4096,
+    D: int = 3072,
+    *,
+    metric: str = "sqeuclidean",
+    out: torch.dtype = torch.float32,
+    shifted: bool = False,
+    transposed: bool = False,
+    grouped: bool = False,
+) -> None:
+    dtype, precision = TYPES[arithmetic]
+    x = empty(batch, n, D, dtype=dtype)
+    y = empty(batch, D, n, dtype=dtype).mT if transposed else empty(batch, n, D, dtype=dtype)
+    shift = empty(batch, D) if shifted else None
+    group = empty(n, dtype=torch.int32) if grouped else None
+    pairwise(
+        x, y, empty(batch, n, n, dtype=out),
+        metric=metric, precision=precision, shift_x=shift, shift_y=shift, group=group,
+    )  # fmt: skip
 
 
-def pairwise_cases() -> Iterator[tuple[Any, ...]]:
-    for name, (dtype, precision) in TYPES.items():
-        for batch, n, D in (
-            (1, 4096, 3072),
-            (1, 1024, 3072),
-            (208, 300, 3072),
-            (1, 64, 100),
-            (1, 4096, 257),
-        ):
-            call = partial(costs, dtype, precision, batch, n, D)
-            yield f"pairwise {name} {batch}x{n}x{D}", call, name in ("fp16", "tf32") and n == 4096
-        yield f"pairwise {name} shift", partial(costs, dtype, precision, 1, 4096, 3072, shift=True)
-        yield (
-            f"pairwise {name} cosine",
-            partial(costs, dtype, precision, 1, 4096, 3072, metric="cosine"),
-        )
-    yield (
-        "pairwise manhattan",
-        partial(costs, torch.float32, "ieee", 1, 4096, 3072, metric="manhattan"),
-    )
+def pairwise_cases() -> Iterator[Case]:
+    for name in TYPES:
+
+        def case(what, where=RARE, *sizes, name=name, **options):
+            return Case(f"pairwise {name} {what}", partial(costs, name, *sizes, **options), where)
+
+        often = MAIN if name in ("fp16", "ieee") else RARE
+        yield case("4096", MAIN if name == "bf16" else EVERYWHERE)
+        yield case("shifted", MAIN, shifted=True)
+        yield case("1024", often, 1, 1024)
+        yield case("208x300", often, 208, 300)
+        yield case("64, D=100", often, 1, 64, 100)
+        yield case("D=257", MAIN, 1, 4096, 257)
+        yield case("D=257 shifted", RARE, 1, 4096, 257, shifted=True)
+        yield case("one", often, 1, 1, 1)
+        yield case("D=2", RARE, 1, 4096, 2)
+        yield case("odd", RARE, 3, 1023, 3071)
+        yield case("to fp16", RARE, out=torch.float16)
+        yield case("to fp16, odd", RARE, 3, 1023, 3071, out=torch.float16)
+        yield case("transposed", often, transposed=True)
+        yield case("grouped", often, grouped=True)
+        for metric in ("dot", "euclidean", "cosine"):
+            yield case(metric, often if metric == "cosine" else RARE, metric=metric)
+    manhattan = partial(costs, metric="manhattan")
+    yield Case("pairwise manhattan", partial(manhattan, "ieee"), EVERYWHERE)
+    yield Case("pairwise manhattan shifted", partial(manhattan, "ieee", shifted=True), RARE)
+    yield Case("pairwise manhattan fp16", partial(manhattan, "fp16"), RARE)
+    yield Case("pairwise manhattan 64", partial(manhattan, "fp16", 1, 64, 100), RARE)
 
 
 CASES = (pairwise_cases,)
