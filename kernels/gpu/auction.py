@@ -33,6 +33,7 @@ from .statistics import DEGENERATE, Units
 ROUNDS = 16
 WARM_BIDS, SCALED_BIDS, WIDE_BIDS = 6, 40, 30
 PHASES = 3
+FIRST_FACTOR, SECOND_FACTOR = tl.constexpr(25.0), tl.constexpr(5.0)  # of eps, in phases 1 and 2
 LONE_RISE = tl.constexpr(1000.0)  # standard deviations
 STUCK = tl.constexpr(-2)  # column of a row that has no choice
 NO_BID = tl.constexpr(-(1 << 63))
@@ -86,10 +87,10 @@ def award(p_bid, p_price, p_owner, p_column, n, m, BLOCK: tl.constexpr):
     tl.store(p_bid + o_flat, NO_BID, mask=m_won)
 
 
-@triton.jit(do_not_specialize=["n", "m"])
+@triton.jit(do_not_specialize=["n", "m", "budget", "phase"])
 def bid_in_turn(
     p_cost, p_price, p_centre, p_scale, p_unit, p_flags, p_first, p_last, p_owner, p_column, p_left,
-    stride_batch, stride_row, n, m, eps, warm_bids,
+    stride_batch, stride_row, n, m, eps, budget, phase,
     SCALED_BIDS: tl.constexpr, PHASES: tl.constexpr,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -104,9 +105,9 @@ def bid_in_turn(
         unit = tl.load(p_unit + tl.program_id(0))
         scale = tl.load(p_scale + tl.program_id(0)).to(p_centre.dtype.element_ty)
         rows = row_stop - row
-        budget = warm_bids * rows + 64
-        factor = eps * 0 + 1.0
-        phase = rows * 0
+        budget = budget * rows + 64
+        phase += rows * 0
+        factor = tl.where(phase == 1, FIRST_FACTOR, eps * 0 + 1.0)
         stuck = rows * 0
         sweep = next_free(p_column, row, row_stop, BLOCK)
         i_row = sweep
@@ -138,7 +139,9 @@ def bid_in_turn(
                     i_row = sweep
             elif (phase < PHASES) & ((i_row < row_stop) | (phase > 0)):
                 phase += 1  # point 4
-                factor = tl.where(phase == 1, 25.0, tl.where(phase == 2, 5.0, 1.0))
+                factor = tl.where(
+                    phase == 1, FIRST_FACTOR, tl.where(phase == 2, SECOND_FACTOR, 1.0)
+                )
                 budget = SCALED_BIDS * rows + 64
                 stuck = rows * 0
                 fill(p_owner, col, col_stop, -1, BLOCK)
@@ -153,10 +156,11 @@ def bid_in_turn(
 
 
 def auction(
-    problems: Problems, units: Units, price: Tensor, eps: float, *, rounds: int = ROUNDS
+    problems: Problems, units: Units, price: Tensor, eps: float, *, cold: bool
 ) -> tuple[Tensor, Tensor]:
     """Raise the prices (B m) float32, in place, until all rows hold a column within ``eps``
-    standard deviations of their best, or the budget is spent.
+    standard deviations of their best, or the budget is spent. ``cold`` prices are far off, and
+    eps is scaled from the start.
 
     Returns (column (B n) int32, left (problems,) int32): the column of each row, negative where it
     has none, and whether a problem has such rows. With fewer rows than columns the prices must be
@@ -170,9 +174,10 @@ def auction(
     bids = torch.full((batch * m,), NO_BID.value, dtype=torch.int64, device=cost.device)
     at = (cost.stride(0), cost.stride(1))
     shape = {"n": n, "m": m}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         bid[(n, batch)](
-            cost, price, *units[:3], first, last, column, bids, *at, **shape, eps=eps,
+            cost, price, *units[:3], first, last, column, bids, *at, **shape,
+            eps=eps * (FIRST_FACTOR.value if cold else 1),
             BLOCK=min(problems.lanes, 1024), GROUPED=problems.grouped, num_warps=4,
         )  # fmt: skip
         award[(triton.cdiv(m, 256), batch)](
@@ -181,7 +186,7 @@ def auction(
     square = n == m
     bid_in_turn[(problems.slots,)](
         cost, price, *units, first, last, owner, column, left, *at, **shape, eps=eps,
-        warm_bids=WARM_BIDS if square else WIDE_BIDS,
+        budget=SCALED_BIDS if cold else WARM_BIDS if square else WIDE_BIDS, phase=int(cold),
         SCALED_BIDS=SCALED_BIDS, PHASES=PHASES if square else 0,
         BLOCK=problems.lanes, GROUPED=problems.grouped, num_warps=problems.warps,
     )  # fmt: skip

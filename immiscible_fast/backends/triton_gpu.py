@@ -1,0 +1,243 @@
+"""The GPU solver: a fixed sequence of launches, without a look at what they compute.
+
+1. The costs, if samples are given; their centres, scale and first prices.
+2. ``"sinkhorn"`` and ``"exact"``: annealed Sinkhorn moves the prices near to where they should be.
+3. An auction, to ``tol``, or as far as pays off before an exact finish.
+4. The certificate says which problems are not as good as they should be, for rounding or because
+   the bids were used up. Those, and all of ``"exact"``, are finished by shortest augmenting paths.
+
+Nothing here waits for the device or depends on its data, so a CUDA graph can hold all of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from immiscible_fast.kernels.gpu.auction import auction
+from immiscible_fast.kernels.gpu.certificate import Proof, certificate
+from immiscible_fast.kernels.gpu.exact import exact_finish, restart_where_huge
+from immiscible_fast.kernels.gpu.launch import AMD, capability
+from immiscible_fast.kernels.gpu.pairwise import pairwise
+from immiscible_fast.kernels.gpu.problems import Problems
+from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
+from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
+
+EXACT_EPS = 0.01  # of the auction before an exact finish
+
+
+class Answer(NamedTuple):
+    """As ``Assignment``, on the device."""
+
+    index: Tensor  # type: ignore[assignment]  # (B, n) int64, -1: unmatched, where n > m
+    cost: Tensor  # (B,) float64
+    lower_bound: Tensor  # (B,) float64
+    converged: Tensor  # (B,) bool
+    prices: Tensor  # (B, m) float64
+
+
+class Matching(NamedTuple):
+    """Flat answers of the kernels, in units of the scale."""
+
+    column: Tensor  # (B n) int32
+    price: Tensor  # (B m) float64
+    units: Units
+    proof: Proof
+    converged: Tensor  # (problems,) bool
+
+
+def on_its_device(function):  # type: ignore[no-untyped-def]
+    """Launch on the device of the first argument, whichever is the current one."""
+
+    @functools.wraps(function)
+    def launching(tensor, *args, **options):  # type: ignore[no-untyped-def]
+        if tensor.device.type != "cuda":
+            return function(tensor, *args, **options)
+        with torch.cuda.device(tensor.device):
+            return function(tensor, *args, **options)
+
+    return launching
+
+
+@on_its_device
+def solve(cost: Tensor, method: str, tol: float) -> Answer:
+    """Solve (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
+    if not cost.is_floating_point() or cost.dtype.itemsize == 1:
+        cost = cost.to(torch.float32 if cost.dtype.is_floating_point else torch.float64)
+    batch, n, m = cost.shape
+    if n > m:
+        return _solve_tall(cost, method, tol)
+    if cost.numel() == 0:
+        return _empty_answer(cost)
+    if cost.stride(2) != 1:
+        cost = cost.contiguous()
+    matching = match(Problems(cost), method, tol, proven=True)
+    scale = matching.units.scale
+    return Answer(
+        matching.column.view(batch, n).to(torch.int64),
+        matching.proof.cost / scale,
+        matching.proof.bound / scale,
+        matching.converged,
+        matching.price.view(batch, m) / scale[:, None],
+    )
+
+
+@on_its_device
+def assign(
+    x: Tensor, noise: Tensor, labels: Tensor | None, metric: str, method: str, tol: float
+) -> tuple[Tensor, Tensor]:
+    """(index (B, n) int64, converged (B,) bool) of samples (B, n, D) and labels (B, n)."""
+    batch, n, _ = x.shape
+    if x.numel() == 0 or n == 1:
+        index = torch.arange(n, device=x.device).expand(batch, n).contiguous()
+        return index, torch.ones(batch, dtype=torch.bool, device=x.device)
+    if labels is None:
+        problems = Problems(_assignment_cost(x, noise, metric))
+        matching = match(problems, method, tol)
+        return matching.column.view(batch, n).to(torch.int64), matching.converged
+    order, first, last = _sort_groups(labels)
+    x = torch.take_along_dim(x, order[:, :, None], 1)
+    noise = torch.take_along_dim(noise, order[:, :, None], 1)
+    cost = _assignment_cost(x, noise, metric, first)
+    matching = match(Problems(cost, first.reshape(-1), last.reshape(-1)), method, tol)
+    column = matching.column.view(batch, n).to(torch.int64)
+    index = torch.empty_like(order).scatter_(1, order, torch.gather(order, 1, column))
+    return index, matching.converged.view(batch, n).all(1)
+
+
+def match(problems: Problems, method: str, tol: float, *, proven: bool = False) -> Matching:
+    """Solve n <= m problems; ``proof`` is of the answer if ``proven``, else nothing to rely on."""
+    exact = method == "exact"
+    units, start = statistics(problems)
+    warm = exact or method in ("auto", "sinkhorn")
+    square = problems.cost.shape[1] == problems.cost.shape[2]
+    if warm and square:
+        sinkhorn(problems, units, start)
+    eps = EXACT_EPS if exact else tol
+    column, left = auction(problems, units, start, eps, cold=square and not warm)
+    price = start.to(torch.float64)
+    proof, every = Proof.empty(problems), torch.ones_like(left)
+    if exact:
+        left = every
+    else:
+        certificate(problems, units, price, column, proof, every, left, 1.01 * tol)
+    infeasible = exact_finish(problems, units, price, column, left)
+    if exact:
+        again = restart_where_huge(problems, units, price, column, left)
+        exact_finish(problems, units, price, column, again)
+    if proven:
+        certificate(problems, units, price, column, proof, left, torch.empty_like(left), tol)
+    converged = (infeasible == 0) & ((units.flags & INVALID.value) == 0)
+    return Matching(column, price, units, proof, converged)
+
+
+def cost_matrix(x: Tensor, y: Tensor, metric: str, shift: Tensor | None = None) -> Tensor:
+    """``pairwise_cost`` of (B, n, D) and (B, m, D) samples that are not float64, in float32."""
+    if shift is None and metric in ("sqeuclidean", "euclidean") and x.shape[1] > 0:
+        shift = x.to(torch.float32).mean(1)  # changes no distance, and keeps digits
+    return _launch(x, y, metric, shift, shift)
+
+
+def _launch(
+    x: Tensor,
+    y: Tensor,
+    metric: str,
+    shift_x: Tensor | None,
+    shift_y: Tensor | None,
+    first: Tensor | None = None,
+) -> Tensor:
+    kinds = (torch.float32, torch.float16, torch.bfloat16)
+    x, y = (part if part.dtype in kinds else part.to(torch.float32) for part in (x, y))
+    out = torch.empty(*x.shape[:2], y.shape[1], dtype=torch.float32, device=x.device)
+    shifts = {"shift_x": shift_x, "shift_y": shift_y}
+    pairwise(x, y, out, metric=metric, precision=_precision(x.device), group=first, **shifts)
+    return out
+
+
+def _precision(device: torch.device) -> str:
+    """TF32 only if torch may use it, too; else three of them, which are as good as float32."""
+    if torch.get_float32_matmul_precision() != "highest":
+        return "tf32"
+    return "ieee" if capability(device) == AMD else "tf32x3"
+
+
+def _assignment_cost(x: Tensor, noise: Tensor, metric: str, first: Tensor | None = None) -> Tensor:
+    """Square costs with the same optimal assignments as ``metric``. Inner products stand for
+    squared distances, and the means, which change nothing, are taken out of them."""
+    if torch.float64 in (x.dtype, noise.dtype):
+        return _float64_cost(x.to(torch.float64), noise.to(torch.float64), metric)
+    if metric in ("sqeuclidean", "dot"):
+        means = (part.mean(1, dtype=torch.float32) for part in (x, noise))
+        return _launch(x, noise, "dot", *means, first)
+    if metric == "euclidean":
+        shift = x.mean(1, dtype=torch.float32)
+        return _launch(x, noise, metric, shift, shift, first)
+    return _launch(x, noise, metric, None, None, first)
+
+
+def _float64_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
+    """The same by torch's own products, which are made for it."""
+    if metric in ("euclidean", "manhattan"):
+        power = 2.0 if metric == "euclidean" else 1.0
+        return torch.cdist(x, noise, power, "donot_use_mm_for_euclid_dist")
+    if metric == "cosine":
+        x, noise = (torch.nn.functional.normalize(part, dim=-1) for part in (x, noise))
+    return -((x - x.mean(1, keepdim=True)) @ (noise - noise.mean(1, keepdim=True)).mT)
+
+
+def _sort_groups(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(order, first, last) (B, n): where the sorted samples come from, and the range that the group
+    of each has among them, int32."""
+    batch, n = labels.shape
+    ordered, order = torch.sort(labels, dim=1, stable=True)
+    place = torch.arange(n, dtype=torch.int32, device=labels.device)
+    edge = torch.ones(batch, n + 1, dtype=torch.bool, device=labels.device)
+    edge[:, 1:n] = ordered[:, 1:] != ordered[:, :-1]
+    first = torch.where(edge[:, :n], place, 0).cummax(1).values
+    after = torch.where(edge[:, 1:], place + 1, n).flip(1).cummin(1).values.flip(1)
+    return order, first, after.to(torch.int32).contiguous()
+
+
+def _solve_tall(cost: Tensor, method: str, tol: float) -> Answer:
+    """More rows than columns: the transposed problem, turned back."""
+    batch, n, m = cost.shape
+    wide = solve(cost.mT, method, tol)
+    index = torch.full((batch, n), -1, dtype=torch.int64, device=cost.device)
+    columns = torch.arange(m, device=cost.device).expand(batch, m)
+    index.scatter_(1, wide.index, columns)
+    if m == 0:
+        return wide._replace(index=index, prices=wide.prices[:, :0])
+    # The dual of a column is the least that it costs with the prices of the rows.
+    prices = -row_minima(cost.mT, wide.prices)
+    least = row_minima(cost, prices).sort(1).values[:, :m]
+    bound = least.sum(1) - prices.sum(1)
+    return wide._replace(index=index, lower_bound=bound, prices=prices)
+
+
+def row_minima(cost: Tensor, prices: Tensor) -> Tensor:
+    """min_j (c_ij + p_j), (B, n) float64."""
+    problems = Problems(cost if cost.stride(2) == 1 else cost.contiguous())
+    batch, n, _ = cost.shape
+    proof = Proof.empty(problems)
+    column = torch.zeros(batch * n, dtype=torch.int32, device=cost.device)
+    ones = torch.ones(batch, dtype=torch.int32, device=cost.device)
+    plain = Units(*(ones.to(dtype) for dtype in (torch.float64,) * 2 + (torch.float32,)), ones)
+    certificate(
+        problems, plain, prices.contiguous(), column, proof, ones, torch.empty_like(ones), 1
+    )
+    return proof.least.view(batch, n)
+
+
+def _empty_answer(cost: Tensor) -> Answer:
+    batch, n, m = cost.shape
+    nothing = torch.zeros(batch, dtype=torch.float64, device=cost.device)
+    return Answer(
+        torch.empty(batch, n, dtype=torch.int64, device=cost.device),
+        nothing,
+        nothing.clone(),
+        torch.ones(batch, dtype=torch.bool, device=cost.device),
+        torch.zeros(batch, m, dtype=torch.float64, device=cost.device),
+    )
