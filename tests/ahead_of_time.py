@@ -240,7 +240,7 @@ def main() -> int:
 
 def line(row: Row) -> str:
     if row.error:
-        return f"{row.target:7} {row.kernel:18} {row.case}: {row.error}\n"
+        return f"{row.target:7} {row.kernel:18} {row.case}: {row.error.splitlines()[-1]}\n"
     return (
         f"{row.target:7} {row.kernel:18} {row.case:34} {row.block:12} {row.warps:2}w {row.stages}s "
         f"{row.registers:3} registers {row.shared:6} of {row.limit} B shared {row.stack} B stack "

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from immiscible_fast.kernels.gpu.auction import auction
+from immiscible_fast.kernels.gpu.certificate import Proof, certificate
+from immiscible_fast.kernels.gpu.exact import exact_finish, restart_where_huge
 from immiscible_fast.kernels.gpu.pairwise import pairwise
+from immiscible_fast.kernels.gpu.problems import Problems
+from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
+from immiscible_fast.kernels.gpu.statistics import statistics
 
 # Which targets a case is compiled for: all, the one that matters most, or none unless asked for.
 EVERYWHERE, MAIN, RARE = "everywhere", "main", "rare"
@@ -85,4 +91,32 @@ def pairwise_cases() -> Iterator[Case]:
     yield Case("pairwise manhattan 64", partial(manhattan, "fp16", 1, 64, 100), RARE)
 
 
-CASES = (pairwise_cases,)
+def solve(
+    batch: int, n: int, m: int, dtype: torch.dtype = torch.float32, *, grouped: bool = False
+) -> None:
+    """All stages of a solve, in the order of the backend's, warm and cold."""
+    ranges = [empty(batch * n, dtype=torch.int32) for _ in range(2)] if grouped else ()
+    problems = Problems(empty(batch, n, m, dtype=dtype), *ranges)
+    units, start = statistics(problems)
+    if n == m:
+        sinkhorn(problems, units, start)
+    for cold in (False, True):
+        column, left = auction(problems, units, start, 0.01, cold=cold)
+    price, proof = start.to(torch.float64), Proof.empty(problems)
+    certificate(problems, units, price, column, proof, left, left, 0.01)
+    exact_finish(problems, units, price, column, left)
+    restart_where_huge(problems, units, price, column, left)
+
+
+def solver_cases() -> Iterator[Case]:
+    yield Case("solve 4096", partial(solve, 1, 4096, 4096), EVERYWHERE)
+    yield Case("solve 1024", partial(solve, 1, 1024, 1024))
+    yield Case("solve 208x300", partial(solve, 208, 300, 300))
+    yield Case("solve 16384", partial(solve, 1, 16384, 16384))
+    yield Case("solve groups", partial(solve, 1, 4096, 4096, grouped=True))
+    yield Case("solve 1000x4000", partial(solve, 1, 1000, 4000))
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        yield Case(f"solve 4096 {dtype}", partial(solve, 1, 4096, 4096, dtype))
+
+
+CASES = (pairwise_cases, solver_cases)

@@ -272,8 +272,9 @@ def pairwise(
     if dtype != torch.float32 or of == AMD:  # whose matrix cores multiply float32 as it is
         precision = "ieee"
     parameters = launch_parameters(
-        n, m, D, dtype, of, batch=batch, precision=precision, plain=plain, align=align
-    )
+        n, m, D, dtype, of, batch=batch, precision=precision,
+        plain=plain, align=align, grouped=group is not None,
+    )  # fmt: skip
     tiles = triton.cdiv(n, parameters.BLOCK_N) * triton.cdiv(m, parameters.BLOCK_M)
     product_kernel[(batch * tiles,)](
         x, y, out, norm_x, norm_y, factor_x, factor_y, **arguments,

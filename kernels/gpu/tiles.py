@@ -51,7 +51,6 @@ TILES = {
     "once": ONCE,  # one product on tensor cores: float16, bfloat16, "tf32"
     "tf32x3": (Tile(128, 128, 128, 8, 1.0), Tile(64, 128, 128, 4, 0.8), Tile(64, 64, 128, 4, 0.6)),
     "tf32x3, by register": (Tile(128, 64, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),
-    "tf32x3, by register and piece": (Tile(64, 64, 64, 4, 1.0),),
     "ieee": (Tile(128, 128, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),  # no tensor cores
 }
 
@@ -67,20 +66,24 @@ def launch_parameters(
     precision: str = "ieee",
     plain: bool = True,
     align: int = 16,
+    grouped: bool = False,
 ) -> Parameters:
     """For products of type ``dtype``: ``plain`` operands go to them as they are in memory, and
-    rows start at multiples of ``align`` entries."""
+    rows start at multiples of ``align`` entries. Of wide tiles, fewer are without a common group.
+    """
     once = dtype != torch.float32 or precision == "tf32" or capability == AMD
     by_register = capability[0] not in (9, 10)  # how tensor cores get their operands
     kind = "once" if once else precision
     pieces = align * dtype.itemsize < 8
     if kind == "tf32x3" and by_register:
-        kind = "tf32x3, by register and piece" if pieces else "tf32x3, by register"
-    wide = plain and not pieces and capability in WIDE
+        kind = "tf32x3, by register"
+    wide = plain and not pieces and not grouped and capability in WIDE
     tiles = [tile for tile in TILES[kind] if tile.BLOCK_M <= 128 or wide]
+    if pieces and kind != "once":
+        tiles = tiles[-1:]
     tile = min(tiles, key=lambda tile: _time(tile, n, m, batch, capability))
     depth = tile.BYTES_D // dtype.itemsize
-    if pieces or (by_register and not plain and kind == "once"):
+    if pieces or (by_register and kind == "once" and not plain):
         depth //= 2
     depth = max(16, min(depth, 1 << (D - 1).bit_length()))
     stage = (tile.BLOCK_N + tile.BLOCK_M) * depth * dtype.itemsize

@@ -1,0 +1,74 @@
+"""Every launch that ships compiles for every target, and none spills or asks for too much.
+
+The compilations run in a process of their own: what is interpreted here is compiled there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+ROOT = Path(__file__).parent.parent
+TARGETS = {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    answer = tmp_path_factory.mktemp("ahead") / "rows.json"
+    environment = {name: os.environ[name] for name in os.environ if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.ahead_of_time", "--json", str(answer)]
+    process = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    if not answer.exists():
+        pytest.fail(process.stdout[-2000:] + process.stderr[-5000:])
+    return json.loads(answer.read_text())
+
+
+def broken(rows, reason):
+    return [f"{row['target']} {row['kernel']} {row['case']}: {row[reason]}" for row in rows]
+
+
+def test_every_launch_compiles_for_its_targets(rows):
+    assert broken([row for row in rows if row["error"]], "error") == []
+    assert {row["target"] for row in rows} == TARGETS
+
+
+def test_every_kernel_is_among_them(rows):
+    """All that a launcher launches."""
+    launched = set()
+    for file in (ROOT / "kernels/gpu").glob("*.py"):
+        launched |= set(re.findall(r"^ +(\w+)\[\(", file.read_text(), re.MULTILINE))
+    assert "product_kernel" in launched
+    for target in TARGETS:
+        assert launched <= {row["kernel"] for row in rows if row["target"] == target}
+
+
+def test_no_register_spills_to_memory(rows):
+    assert broken([row for row in rows if row["spills"]], "spills") == []
+
+
+def test_shared_memory_suffices(rows):
+    assert broken([row for row in rows if row["shared"] > row["limit"]], "shared") == []
+
+
+@pytest.mark.parametrize("arithmetic", ["fp16", "bf16", "tf32"])
+def test_products_run_on_the_tensor_cores_of_each_generation(rows, arithmetic):
+    found = {
+        row["target"]: row["matrix"]
+        for row in rows
+        if row["kernel"] == "product_kernel" and row["case"] == f"pairwise {arithmetic} 4096"
+    }
+    assert found["sm_90"] == ["wgmma.mma_async", "HGMMA"]  # and the assembler serialized none
+    if arithmetic != "bf16":
+        assert found["sm_80"] == found["sm_86"] == found["sm_120"] == ["mma.sync"]
+        assert found["sm_100"] == ["tcgen05.mma"]
+        assert found["gfx942"] == ["v_mfma"]
