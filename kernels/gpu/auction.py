@@ -4,12 +4,12 @@ A free row i bids for its cheapest column j = argmin_j (w_ij + p_j): it raises p
 to its second best and eps, takes j, and frees whoever held it. Every assigned row then is within
 eps of its best, so the total is within n eps of the optimum (Bertsekas 1988).
 
-1. ``bid``: all free rows bid at once; for every column the highest bid counts, of equal ones that
-   of the smallest row: an atomic maximum of (price, row) packed in 64 bits.
-2. ``award``: winners take their columns. ``ROUNDS`` rounds of these two leave few rows free.
-3. ``bid_in_turn``: one program a problem; a free row bids, the row that it displaces bids next, and
-   so on until a free column is reached (Gauss-Seidel). Prices and owners are in memory: each write
-   is followed by a barrier.
+1. ``bid_kernel``: all free rows bid at once; for every column the highest bid counts, of equal ones
+   that of the smallest row: an atomic maximum of (price, row) packed in 64 bits.
+2. ``award_kernel``: winners take their columns. ``ROUNDS`` rounds of these two leave few rows free.
+3. ``bid_in_turn_kernel``: one program a problem; a free row bids, the row that it displaces bids
+   next, and so on until a free column is reached (Gauss-Seidel). Prices and owners are in memory:
+   each write is followed by a barrier.
 4. Bids are bounded. If ``WARM_BIDS`` a row were not enough, as where the prices to start from are
    far off, all rows are freed and bid again with eps 25, 5 and 1 times the last (eps-scaling),
    ``SCALED_BIDS`` a row and phase; rows that are free after that are the exact finish's. With fewer
@@ -47,7 +47,7 @@ def raised(price, first, second, eps, unit):
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def bid(
+def bid_kernel(
     p_cost, p_price, p_centre, p_scale, p_unit, p_first, p_last, p_column, p_bid,
     stride_batch, stride_row, n, m, eps,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
@@ -70,7 +70,7 @@ def bid(
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def award(p_bid, p_price, p_owner, p_column, n, m, BLOCK: tl.constexpr):
+def award_kernel(p_bid, p_price, p_owner, p_column, n, m, BLOCK: tl.constexpr):
     i_batch = tl.program_id(1).to(tl.int64)
     o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     o_flat = i_batch * m + o_col
@@ -88,7 +88,7 @@ def award(p_bid, p_price, p_owner, p_column, n, m, BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["n", "m", "budget", "phase"])
-def bid_in_turn(
+def bid_in_turn_kernel(
     p_cost, p_price, p_centre, p_scale, p_unit, p_flags, p_first, p_last, p_owner, p_column, p_left,
     stride_batch, stride_row, n, m, eps, budget, phase,
     SCALED_BIDS: tl.constexpr, PHASES: tl.constexpr,
@@ -96,7 +96,6 @@ def bid_in_turn(
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     if row < row_stop:
-        i_batch = tl.cast(i_batch, tl.int64)
         p_cost += i_batch * stride_batch
         p_price += i_batch * m
         p_owner += i_batch * m
@@ -175,16 +174,16 @@ def auction(
     at = (cost.stride(0), cost.stride(1))
     shape = {"n": n, "m": m}
     for _ in range(ROUNDS):
-        bid[(n, batch)](
+        bid_kernel[(n, batch)](
             cost, price, *units[:3], first, last, column, bids, *at, **shape,
             eps=eps * (FIRST_FACTOR.value if cold else 1),
             BLOCK=min(problems.lanes, 1024), GROUPED=problems.grouped, num_warps=4,
         )  # fmt: skip
-        award[(triton.cdiv(m, 256), batch)](
+        award_kernel[(triton.cdiv(m, 256), batch)](
             bids, price, owner, column, **shape, BLOCK=256, num_warps=4
         )
     square = n == m
-    bid_in_turn[(problems.slots,)](
+    bid_in_turn_kernel[(problems.slots,)](
         cost, price, *units, first, last, owner, column, left, *at, **shape, eps=eps,
         budget=SCALED_BIDS if cold else WARM_BIDS if square else WIDE_BIDS, phase=int(cold),
         SCALED_BIDS=SCALED_BIDS, PHASES=PHASES if square else 0,

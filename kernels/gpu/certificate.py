@@ -1,9 +1,10 @@
 """Certificate of any prices, for any assignment, in float64 and in units of the scale.
 
-1. ``row_terms``: u_i = min_j (c_ij + p_j), and the cost of the pair of row i.
-2. ``certify``: cost = sum of the latter; sum_i u_i - sum_j p_j + (m - n) min_j p_j is a lower bound
-   of the cost of every assignment, by duality. Sums are taken in one order: same bits every time.
-   A problem whose gap exceeds n eps is marked as unfinished: rounding kept an auction from it.
+1. ``row_terms_kernel``: u_i = min_j (c_ij + p_j), and the cost of the pair of row i.
+2. ``certify_kernel``: cost = sum of the latter; sum_i u_i - sum_j p_j + (m - n) min_j p_j is a
+   lower bound of the cost of every assignment, by duality. Sums are taken in one order: same bits
+   every time. A problem whose gap exceeds n eps is marked as unfinished: rounding kept an auction
+   from it.
 
 Problems of which ``wanted`` is not positive are passed over.
 """
@@ -23,7 +24,7 @@ from .statistics import Units
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def row_terms(
+def row_terms_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_least, p_paid,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -52,14 +53,13 @@ def total(p_array, start, stop, BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def certify(
+def certify_kernel(
     p_price, p_unit, p_first, p_last, p_wanted, p_least, p_paid, p_cost, p_bound, p_left, n, m, eps,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     i_slot = tl.program_id(0)
     if (row < row_stop) & (tl.load(p_wanted + i_slot) > 0):
-        i_batch = tl.cast(i_batch, tl.int64)
         p_price += i_batch * m
         b_cheapest = tl.full([BLOCK], float("inf"), tl.float64)
         for i_start in range(col, col_stop, BLOCK):
@@ -104,11 +104,11 @@ def certificate(
     cost, first, last = problems
     batch, n, m = cost.shape
     shape = {"n": n, "m": m, "GROUPED": problems.grouped, "num_warps": 4}
-    row_terms[(n, batch)](
+    row_terms_kernel[(n, batch)](
         cost, price, units.scale, first, last, wanted, column, proof.least, proof.paid,
         cost.stride(0), cost.stride(1), BLOCK=min(problems.lanes, 1024), **shape,
     )  # fmt: skip
-    certify[(problems.slots,)](
+    certify_kernel[(problems.slots,)](
         price, units.unit, first, last, wanted, *proof, left,
         eps=eps, BLOCK=min(problems.lanes, 1024), **shape,
     )  # fmt: skip

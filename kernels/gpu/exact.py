@@ -1,24 +1,24 @@
 """Exact finish: shortest augmenting paths from the auction's prices, in float64, on the device.
 
-1. ``claim``: with prices p, the dual of a row is u_i = min_j (c_ij + p_j), and only a pair with
-   c_ij + p_j = u_i may be assigned. Every row claims one such column, its own if it can; of several
-   rows the smallest gets it.
-2. ``settle``: rows and columns learn who got what. With n < m, m - n dummy rows of cost zero fill
-   the square; being equal they act as one row, which holds m - n of the unassigned columns of the
-   least price, ``DUMMY``.
-3. ``reduce_rows``: bids without eps (augmenting row reduction, Jonker and Volgenant 1987): a free
-   row raises the price of its best column to what its second best costs, takes it, and frees who
-   held it. Where that raises nothing, the row is left.
-4. ``augment_rows``: for each row that is left, Dijkstra's algorithm over reduced costs
-   c_ij + p_j - u_i >= 0 finds the nearest free column; scanned columns get dearer by how much
-   nearer they were, and the path is flipped. At most n searches of at most m row scans.
+1. ``claim_kernel``: with prices p, the dual of a row is u_i = min_j (c_ij + p_j), and only a pair
+   with c_ij + p_j = u_i may be assigned. Every row claims one such column, its own if it can; of
+   several rows the smallest gets it.
+2. ``settle_kernel``: rows and columns learn who got what. With n < m, m - n dummy rows of cost zero
+   fill the square; being equal they act as one row, which holds m - n of the unassigned columns of
+   the least price, ``DUMMY``.
+3. ``reduce_rows_kernel``: bids without eps (augmenting row reduction, Jonker and Volgenant 1987): a
+   free row raises the price of its best column to what its second best costs, takes it, and frees
+   who held it. Where that raises nothing, the row is left.
+4. ``augment_rows_kernel``: for each row that is left, Dijkstra's algorithm over reduced costs c_ij
+   + p_j - u_i >= 0 finds the nearest free column; scanned columns get dearer by how much nearer
+   they were, and the path is flipped. At most n searches of at most m row scans.
 5. A row that reaches no free column proves that there is no assignment of finite cost
    (``INFEASIBLE``); what is free then is paired in order, so that the answer is a bijection.
 6. Prices that dwarf the costs that are paid leave few digits of those, as where pairs are forbidden
    by a huge number: such problems are solved once more, from no prices (``restart_where_huge``).
 
-``settle``, ``reduce_rows`` and ``augment_rows`` run as one program a problem. Their state is in
-memory: a barrier stands between every write and the reads that follow it.
+``settle_kernel``, ``reduce_rows_kernel`` and ``augment_rows_kernel`` run as one program a problem.
+Their state is in memory: a barrier stands between every write and the reads that follow it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HUGE = tl.constexpr(1e5)  # prices this many times the costs that are paid
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def claim(
+def claim_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_owner,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -64,13 +64,12 @@ def claim(
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def settle(
+def settle_kernel(
     p_price, p_first, p_last, p_wanted, p_column, p_owner, n, m,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     if (row < row_stop) & (tl.load(p_wanted + tl.program_id(0)) > 0):
-        i_batch = tl.cast(i_batch, tl.int64)
         p_price += i_batch * m
         p_owner += i_batch * m
         p_column += i_batch * n
@@ -100,14 +99,13 @@ def settle(
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def reduce_rows(
+def reduce_rows_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_owner,
     stride_batch, stride_row, n, m, reductions,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     if (row < row_stop) & (tl.load(p_wanted + tl.program_id(0)) > 0):
-        i_batch = tl.cast(i_batch, tl.int64)
         p_cost += i_batch * stride_batch
         p_price += i_batch * m
         p_owner += i_batch * m
@@ -250,14 +248,13 @@ def flip_path(p_previous, p_column, p_owner, i_start, target, by_dummy, dummy):
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def augment_rows(
+def augment_rows_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_owner,
     p_distance, p_previous, p_done, p_infeasible,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     if (row < row_stop) & (tl.load(p_wanted + tl.program_id(0)) > 0):
-        i_batch = tl.cast(i_batch, tl.int64)
         p_cost += i_batch * stride_batch
         p_price += i_batch * m
         p_owner += i_batch * m
@@ -300,13 +297,12 @@ def augment_rows(
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def forget_huge_prices(
+def forget_huge_prices_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     if (row < row_stop) & (tl.load(p_wanted + tl.program_id(0)) > 0):
-        i_batch = tl.cast(i_batch, tl.int64)
         scale = tl.load(p_scale + tl.program_id(0))
         b_paid = tl.zeros([BLOCK], tl.float64)
         for i_start in range(row, row_stop, BLOCK):
@@ -343,16 +339,16 @@ def exact_finish(
     owner = torch.full((batch * m,), NOBODY.value, dtype=torch.int32, device=cost.device)
     infeasible = torch.zeros_like(wanted)
     strides = (cost.stride(0), cost.stride(1))
-    shape = {"n": n, "m": m, "GROUPED": problems.grouped, "BLOCK": problems.lanes}
+    shape = {"n": n, "m": m, "GROUPED": problems.grouped, "BLOCK": min(problems.lanes, 2048)}
     matched = (cost, price, units.scale, first, last, wanted, column, owner)
-    claim[(n, batch)](*matched, *strides, **shape | {"BLOCK": min(problems.lanes, 1024)})
-    settle[(problems.slots,)](
+    claim_kernel[(n, batch)](*matched, *strides, **shape | {"BLOCK": min(problems.lanes, 1024)})
+    settle_kernel[(problems.slots,)](
         price, first, last, wanted, column, owner, **shape, num_warps=problems.warps
     )
-    reduce_rows[(problems.slots,)](
+    reduce_rows_kernel[(problems.slots,)](
         *matched, *strides, reductions=REDUCTIONS, **shape, num_warps=problems.warps
     )
-    augment_rows[(problems.slots,)](
+    augment_rows_kernel[(problems.slots,)](
         *matched, new(dtype=torch.float64), new(dtype=torch.int32), new(dtype=torch.int32),
         infeasible, *strides, **shape, num_warps=problems.warps,
     )  # fmt: skip
@@ -367,7 +363,7 @@ def restart_where_huge(
     cost, first, last = problems
     _, n, m = cost.shape
     wanted = solved.clone()
-    forget_huge_prices[(problems.slots,)](
+    forget_huge_prices_kernel[(problems.slots,)](
         cost, price, units.scale, first, last, wanted, column, cost.stride(0), cost.stride(1),
         n=n, m=m, BLOCK=min(problems.lanes, 1024), GROUPED=problems.grouped, num_warps=4,
     )  # fmt: skip

@@ -50,6 +50,11 @@ class Problems(NamedTuple):
         return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
     @property
+    def block_warps(self) -> int:
+        """Of those programs, which read 128 columns at a time: eight entries a thread."""
+        return self.rows_per_block // 2
+
+    @property
     def lanes(self) -> int:
         """Columns that a program reads at a time, where it reads one row after another."""
         return max(32, min(4096, triton.next_power_of_2(self.cost.shape[2])))
@@ -66,14 +71,13 @@ def one_problem(p_first, p_last, n, m, GROUPED: tl.constexpr):
     this program of a launch over problems; no rows where there is none."""
     if GROUPED:
         i_slot = tl.program_id(0)
-        i_batch = i_slot // n
-        start = i_slot - i_batch * n
+        i_batch = (i_slot // n).to(tl.int64)
+        start = i_slot % n
         stop = tl.load(p_last + i_slot)
         stop = tl.where(tl.load(p_first + i_slot) == start, stop, start)
         return i_batch, start, stop, start, stop
     else:
-        i_batch = tl.program_id(0)
-        return i_batch, n * 0, n, m * 0, m
+        return tl.program_id(0).to(tl.int64), n * 0, n, m * 0, m
 
 
 @triton.jit

@@ -2,11 +2,11 @@
 
 With prices p (the negative of the usual column potentials), working costs w and temperature eps,
 
-1. ``update_rows``: f_i = -eps log sum_j exp(-(w_ij + p_j) / eps), with a running maximum, for a
-   block of rows; then for each column the largest (f_i - w_ij) / eps of the block, and the sum of
-   exp((f_i - w_ij) / eps - largest).
-2. ``update_columns``: the target that gives every column its share of the mass is
-   t_j = eps (log sum_i exp((f_i - w_ij) / eps) - log(n / m)); p_j moves to p_j + omega (t_j - p_j).
+1. ``update_rows_kernel``: f_i = -eps log sum_j exp(-(w_ij + p_j) / eps), with a running maximum,
+   for a block of rows; then for each column the largest (f_i - w_ij) / eps of the block, and the
+   sum of exp((f_i - w_ij) / eps - largest).
+2. ``update_columns_kernel``: the target that gives every column its share of the mass is t_j = eps
+   (log sum_i exp((f_i - w_ij) / eps) - log(n / m)); p_j moves to p_j + omega (t_j - p_j).
 3. eps falls geometrically from one standard deviation of the costs (Schmitzer 2019); the steps are
    over-relaxed by omega = 1.8, but for the last (Thibault et al. 2017).
 
@@ -39,7 +39,7 @@ def fold_exponent(b_max, b_sum, b_new):
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def update_rows(
+def update_rows_kernel(
     p_cost, p_price, p_centre, p_scale, p_unit, p_first, p_last, p_max, p_sum,
     stride_batch, stride_row, n, m, eps,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
@@ -84,7 +84,7 @@ def update_rows(
 
 
 @triton.jit(do_not_specialize=["n", "m", "parts"])
-def update_columns(
+def update_columns_kernel(
     p_max, p_sum, p_price, p_unit, p_first, p_last, n, m, parts, eps, omega, log2_share,
     ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -132,11 +132,12 @@ def sinkhorn(problems: Problems, units: Units, price: Tensor, *, updates: int = 
     for step in range(updates):
         eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
         omega = OVER_RELAXATION if step < updates - 1 else 1.0
-        update_rows[(parts, batch)](
+        update_rows_kernel[(parts, batch)](
             cost, price, units.centre, units.scale, units.unit, first, last, part_max, part_sum,
-            cost.stride(0), cost.stride(1), **shape, eps=eps, BLOCK=block, num_warps=4,
+            cost.stride(0), cost.stride(1), **shape, eps=eps,
+            BLOCK=block, num_warps=problems.block_warps,
         )  # fmt: skip
-        update_columns[(triton.cdiv(m, columns), batch)](
+        update_columns_kernel[(triton.cdiv(m, columns), batch)](
             part_max, part_sum, price, units.unit, first, last,
             parts=parts, eps=eps, omega=omega, log2_share=share,
             **shape, PARTS=32, BLOCK=columns, num_warps=4,

@@ -1,13 +1,14 @@
 """Centres and scale of every problem, and prices that take out its column means.
 
-1. ``row_moments``: the mean of each row's finite costs is its centre r_i; with d_ij = c_ij - r_i,
-   each block of rows leaves sums and counts of d by column, and each row its sum of squares. NaN
-   and -inf are noticed.
-2. ``column_moments``: q_j, the mean of d over the rows of column j, and count_j q_j^2.
-3. ``problem_units``: variance of the doubly centred costs (sum d^2 - sum_j count_j q_j^2) / count;
-   scale = 2^-k next to one over its root, unit = their product, in (0.7, 1.5). Costs of which the
-   variance is zero, or beyond float64, are marked: they have no unit.
-4. ``start_prices``: p_j = -q_j scale, where all columns are used, so that their constants are free.
+1. ``row_moments_kernel``: the mean of each row's finite costs is its centre r_i; with d_ij = c_ij -
+   r_i, each block of rows leaves sums and counts of d by column, and each row its sum of squares.
+   NaN and -inf are noticed.
+2. ``column_moments_kernel``: q_j, the mean of d over the rows of column j, and count_j q_j^2.
+3. ``problem_units_kernel``: variance of the doubly centred costs (sum d^2 - sum_j count_j q_j^2) /
+   count; scale = 2^-k next to one over its root, unit = their product, in (0.7, 1.5). Costs of
+   which the variance is zero, or beyond float64, are marked: they have no unit.
+4. ``start_prices_kernel``: p_j = -q_j scale, where all columns are used, so that their constants
+   are free.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ INVALID, DEGENERATE = tl.constexpr(1), tl.constexpr(2)
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def row_moments(
+def row_moments_kernel(
     p_cost, p_first, p_last, p_centre, p_square, p_invalid, p_sum, p_count,
     stride_batch, stride_row, n, m,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
@@ -70,7 +71,7 @@ def row_moments(
 
 
 @triton.jit(do_not_specialize=["n", "m", "parts"])
-def column_moments(
+def column_moments_kernel(
     p_sum, p_count, p_first, p_last, p_mean, p_square, p_finite, n, m, parts,
     ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -96,7 +97,7 @@ def column_moments(
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def problem_units(
+def problem_units_kernel(
     p_row_square, p_invalid, p_col_square, p_finite, p_first, p_last, p_scale, p_unit, p_flags,
     n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -132,7 +133,7 @@ def problem_units(
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def start_prices(
+def start_prices_kernel(
     p_mean, p_scale, p_first, p_last, p_price, n, m,
     CENTRED: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -161,7 +162,7 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     """Units of the costs, and prices (B m) float32 to start from."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    rows, block = problems.rows_per_block, min(128, triton.next_power_of_2(m))
+    rows, block = problems.rows_per_block, min(64, triton.next_power_of_2(m))
     parts = triton.cdiv(n, rows)
     new = partial(torch.empty, device=cost.device)
     centre = new(batch * n, dtype=problems.working_dtype)
@@ -169,13 +170,14 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     part_sum = new(batch * parts * m, dtype=torch.float64)
     part_count = new(batch * parts * m, dtype=torch.float32)
     shape = {"n": n, "m": m, "GROUPED": problems.grouped}
-    row_moments[(parts, batch)](
+    row_moments_kernel[(parts, batch)](
         cost, first, last, centre, row_square, row_invalid, part_sum, part_count,
-        cost.stride(0), cost.stride(1), **shape, ROWS=rows, BLOCK=block, num_warps=4,
+        cost.stride(0), cost.stride(1), **shape,
+        ROWS=rows, BLOCK=block, num_warps=problems.block_warps,
     )  # fmt: skip
     mean, col_square, finite = (new(batch * m, dtype=torch.float64) for _ in range(3))
     columns = min(32, block)
-    column_moments[(triton.cdiv(m, columns), batch)](
+    column_moments_kernel[(triton.cdiv(m, columns), batch)](
         part_sum, part_count, first, last, mean, col_square, finite,
         parts=parts, **shape, ROWS=rows, PARTS=32, BLOCK=columns, num_warps=4,
     )  # fmt: skip
@@ -185,13 +187,13 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
         new(problems.slots, dtype=torch.float32),
         new(problems.slots, dtype=torch.int32),
     )
-    problem_units[(problems.slots,)](
+    problem_units_kernel[(problems.slots,)](
         row_square, row_invalid, col_square, finite, first, last,
         units.scale, units.unit, units.flags,
-        **shape, BLOCK=problems.lanes, num_warps=4,
+        **shape, BLOCK=min(problems.lanes, 1024), num_warps=4,
     )  # fmt: skip
     price = new(batch * m, dtype=torch.float32)
-    start_prices[(triton.cdiv(m, 256), batch)](
+    start_prices_kernel[(triton.cdiv(m, 256), batch)](
         mean, units.scale, first, last, price,
         **shape, CENTRED=n == m, BLOCK=256, num_warps=4,
     )  # fmt: skip
