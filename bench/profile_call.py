@@ -22,8 +22,8 @@ from immiscible_fast.kernels.cpu import solver
 from immiscible_fast.kernels.cpu.work import COUNTERS
 from numba.core.dispatcher import Dispatcher
 
-from immiscible_fast import fast_assign, pairing, validation
-from immiscible_fast.assignment import as_solver_array
+from immiscible_fast import fast_assign, validation
+from immiscible_fast.backends.cpu import as_solver_array, assignment_cost
 
 from . import families
 
@@ -58,7 +58,7 @@ def profile(n: int, dim: int = 3072, repeats: int = 9) -> dict[str, Any]:
     drawn = families.problem(family, n).samples
     x, noise = drawn.x, drawn.noise
     flat_x, flat_noise = x.flatten(1)[None], noise.flatten(1)[None]
-    cost = as_solver_array(pairing._assignment_cost(flat_x, flat_noise, "sqeuclidean"))[0]
+    cost = as_solver_array(assignment_cost(flat_x, flat_noise, "sqeuclidean"))[0]
     inside: Seconds = defaultdict(float)
     staged = staged_solver(inside)
     staged(cost)  # compiles
@@ -73,7 +73,7 @@ def profile(n: int, dim: int = 3072, repeats: int = 9) -> dict[str, Any]:
             lambda: (validation.check_values("x", x), validation.check_values("noise", noise))
         )
         parts["distance product"] = _seconds(
-            lambda: pairing._assignment_cost(flat_x, flat_noise, "sqeuclidean")
+            lambda: assignment_cost(flat_x, flat_noise, "sqeuclidean")
         )
         inside.clear()
         staged(cost)

@@ -117,7 +117,7 @@ def _coefficients(x: Tensor, t: object, schedule: Any) -> tuple[Tensor, Tensor]:
         validation.check_choice("schedule", schedule, ("flow",))
         if not times.is_floating_point():
             raise TypeError(f"t must have a floating-point dtype for flow, got {times.dtype}")
-        if times.numel() and not bool(((times >= 0) & (times <= 1)).all()):
+        if _outside(times, 0, 1):
             raise ValueError("t must lie in [0, 1] for flow")
         keep, add = 1 - times, times
     else:
@@ -127,13 +127,18 @@ def _coefficients(x: Tensor, t: object, schedule: Any) -> tuple[Tensor, Tensor]:
         alphas = alphas.to(x.device)
         if alphas.ndim != 1 or alphas.numel() == 0:
             raise ValueError(f"schedule must have shape (T,), T >= 1, got {tuple(alphas.shape)}")
-        if not bool(((alphas >= 0) & (alphas <= 1)).all()):
+        if _outside(alphas, 0, 1):
             raise ValueError("schedule must lie in [0, 1], got values outside")
         if times.is_floating_point() or times.is_complex() or times.dtype == torch.bool:
             raise TypeError(f"t must hold integer timesteps for this schedule, got {times.dtype}")
-        if times.numel() and not bool(((times >= 0) & (times < alphas.numel())).all()):
+        if _outside(times, 0, alphas.numel() - 1):
             raise ValueError(f"t must lie in [0, {alphas.numel()}), the length of the schedule")
         kept = alphas[times.long()]
         keep, add = kept.sqrt(), (1 - kept).sqrt()
     shape = (-1,) + (1,) * (x.ndim - 1)
     return keep.to(x.dtype).reshape(shape), add.to(x.dtype).reshape(shape)
+
+
+def _outside(values: Tensor, low: int, high: int) -> bool:
+    """Whether any value is, or is NaN, where one may look."""
+    return validation.may_look(values) and not bool(((values >= low) & (values <= high)).all())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import validation
-from .assignment import as_solver_array, solve_any_shape
+from .backends.cpu import as_solver_array, solve_any_shape
 
 
 def linear_sum_assignment(

@@ -8,15 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import validation
-from .assignment import DEFAULT_TOL, as_solver_array, solve_wide
-from .pairwise import (
-    centred_product,
-    cost_matrix,
-    flatten_samples,
-    normalized,
-    working_dtype,
-)
+from . import ops, validation
+from .assignment import DEFAULT_TOL
+from .pairwise import flatten_samples
 
 
 def fast_assign(
@@ -30,6 +24,7 @@ def fast_assign(
     features: Callable[[Tensor], Tensor] | None = None,
     mask: Tensor | None = None,
     batched: bool = False,
+    check: bool = False,
 ) -> Tensor:
     """Match each image of a batch with one noise, so that their total distance is minimal.
 
@@ -41,9 +36,10 @@ def fast_assign(
         Distance that is summed: "sqeuclidean", "euclidean" (the paper's code), "dot", "cosine" or
         "manhattan"; see ``pairwise_cost``. "dot" gives the same assignment as "sqeuclidean".
     method : str
-        "auto" (exact), "exact", "auction", "sinkhorn" or "scipy"; see ``solve_assignment``.
+        "auto" (exact on a CPU, within ``tol`` on a GPU), "exact", "auction", "sinkhorn" or "scipy";
+        see ``solve_assignment``.
     tol : float
-        Tolerance of "auction" and "sinkhorn"; see ``solve_assignment``.
+        Tolerance of the near-optimal methods; see ``solve_assignment``.
     labels : integers, shape (n,) or (B, n), optional
         Group of each image. A noise stays in the group of the image that it was drawn for, so a
         class-conditional model sees the whole Gaussian in every class.
@@ -55,6 +51,9 @@ def fast_assign(
         (of one feature, if ``features`` is given): sum_d w_d (x_d - e_d)^2, and so on.
     batched : bool
         Whether the first dimension numbers independent problems.
+    check : bool
+        On a GPU, wait for the answer, and raise if the inputs are not finite. Without it the call
+        never waits, and such inputs give some bijection.
 
     Returns
     -------
@@ -64,7 +63,8 @@ def fast_assign(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what it got and what it wants. NaN and infinities are refused.
+        Naming the argument, what it got and what it wants. NaN and infinities are refused (on a
+        GPU, if ``check``).
 
     Notes
     -----
@@ -94,6 +94,7 @@ def fast_assign(
     groups = None
     if labels is not None:
         groups = validation.check_labels(labels, images.shape[: 1 + batched])
+    validation.check_flag("check", check)
     plain = labels is None and features is None and mask is None
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)
@@ -108,10 +109,11 @@ def fast_assign(
         if not batched:
             images, noises = images[None], noises[None]
             groups = groups[None] if groups is not None else None
-        if groups is None:
-            index = _assign(images, noises, metric, method, tol)
-        else:
-            index = _assign_groups(images, noises, groups, metric, method, tol)
+        groups = groups.to(images.device, non_blocking=True) if groups is not None else None
+        index, converged = ops.assign(images, noises, groups, metric, method, tol)
+    if check and not bool(converged.all()):
+        _check_finite(x, noise, even_on_gpu=True)
+        raise ValueError(f"x and noise are too large, their {metric} cost overflows")
     return index if batched else index[0]
 
 
@@ -151,65 +153,12 @@ def assign_noise(x: Tensor, noise: Tensor, *, batched: bool = False, **options: 
     return noise[batch, index]
 
 
-def _check_finite(x: Tensor, noise: Tensor) -> None:
-    validation.check_values("x", x)
-    validation.check_values("noise", noise)
+def _check_finite(x: Tensor, noise: Tensor, even_on_gpu: bool = False) -> None:
+    validation.check_values("x", x, even_on_gpu)
+    validation.check_values("noise", noise, even_on_gpu)
 
 
 def _weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Tensor, Tensor]:
     """Scale both so that the plain metric of the result is the weighted one of the inputs."""
     scale = weights if metric == "manhattan" else weights.sqrt()
     return x * scale, noise * scale
-
-
-def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
-    """``fast_assign`` of checked (B, n, D) tensors: index (B, n)."""
-    if x.numel() == 0 or x.shape[1] == 1:
-        return torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]).contiguous()
-    costs = _assignment_cost(x, noise, metric)
-    try:
-        solution = solve_wide(as_solver_array(costs), method, tol)
-    except ValueError as error:
-        _check_finite(x, noise)
-        raise ValueError(f"x and noise are too large, their {metric} cost overflows") from error
-    return torch.from_numpy(solution.index).to(x.device)
-
-
-def _assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
-    """A square cost matrix with the same optimal assignments as ``metric``; what is a product is
-    centred, which costs nothing: (x - mean x).(e - mean e) is the doubly centred x.e.
-    """
-    if metric in ("euclidean", "manhattan"):
-        return cost_matrix(x, noise, metric)
-    dtype = working_dtype(x, noise)
-    if metric == "cosine":
-        x, noise = normalized(x, dtype), normalized(noise, dtype)
-    return centred_product(x, noise, dtype, -2.0 if metric == "sqeuclidean" else -1.0)
-
-
-def _assign_groups(
-    x: Tensor, noise: Tensor, labels: Tensor, metric: str, method: str, tol: float
-) -> Tensor:
-    """Assignment within equal labels (B, n): groups of one size are solved together, as one
-    batch."""
-    batch, n = labels.shape
-    index = torch.arange(n, device=x.device).repeat(batch, 1)
-    if labels.numel() == 0:
-        return index
-    labels = labels.to(x.device)
-    _, group = torch.unique(labels, return_inverse=True)
-    group = group + torch.arange(batch, device=x.device)[:, None] * (int(group.max()) + 1)
-    flat = group.reshape(-1)
-    order = torch.argsort(flat, stable=True)
-    _, counts = torch.unique_consecutive(flat[order], return_counts=True)
-    first = counts.cumsum(0) - counts
-    x, noise = x.reshape(batch * n, -1), noise.reshape(batch * n, -1)
-    result = index.reshape(-1)
-    for size in torch.unique(counts).tolist():
-        if size == 1:
-            continue
-        starts = first[counts == size]
-        member = order[starts[:, None] + torch.arange(size, device=x.device)]  # (groups, size)
-        local = _assign(x[member], noise[member], metric, method, tol)
-        result[member] = torch.gather(member, 1, local) % n
-    return index

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import ops
 from .validation import METRICS, check_choice, check_pair
 
 SLICE = 256  # coordinates that are multiplied at a time, at least
@@ -57,7 +58,10 @@ def pairwise_cost(
     check_choice("metric", metric, METRICS)
     first, second = check_pair("x", x, "y", y, batched)
     with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
-        return cost_matrix(*flatten_samples(first, second, batched), metric)
+        x, y = flatten_samples(first, second, batched)
+        if not batched:
+            return ops.pairwise_cost(x[None], y[None], metric)[0]
+        return ops.pairwise_cost(x, y, metric)
 
 
 def flatten_samples(x: Tensor, y: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
@@ -156,7 +160,10 @@ def _mean(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _large_mean(x: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """The mean sample, where (by some of the samples) its square is over 100 times the variance."""
+    """The mean sample, where (by some of the samples) its square is over 100 times the variance; on
+    a GPU always, for to look would be to wait."""
+    if x.device.type != "cpu":
+        return _mean(x, dtype)
     some = x[..., :: max(1, x.shape[-2] // 8), :].to(dtype)
     offset = _square_sum(_mean(some, dtype))[..., 0, 0]
     total = (some * some).sum(-1).mean(-1)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 class Solution(NamedTuple):
@@ -17,3 +18,13 @@ class Solution(NamedTuple):
     converged: NDArray[np.bool_]  # (B,)
     prices: NDArray[np.float64]  # (B, m)
     work: NDArray[np.int64] | None = None  # (B, counters), see kernels/cpu/work.py
+
+
+class Answer(NamedTuple):
+    """The same as tensors, for any (B, n, m); as ``Assignment``, of a batch."""
+
+    index: Tensor  # type: ignore[assignment]  # (B, n) int64, -1: unmatched, where n > m
+    cost: Tensor  # (B,) float64
+    lower_bound: Tensor  # (B,) float64
+    converged: Tensor  # (B,) bool
+    prices: Tensor  # (B, m) float64

@@ -12,7 +12,8 @@ Nothing here waits for the device or depends on its data, so a CUDA graph can ho
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -26,17 +27,13 @@ from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
 from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 
+from ..pairwise import cost_matrix as reference_costs
+from .solution import Answer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 EXACT_EPS = 0.01  # of the auction before an exact finish
-
-
-class Answer(NamedTuple):
-    """As ``Assignment``, on the device."""
-
-    index: Tensor  # type: ignore[assignment]  # (B, n) int64, -1: unmatched, where n > m
-    cost: Tensor  # (B,) float64
-    lower_bound: Tensor  # (B,) float64
-    converged: Tensor  # (B,) bool
-    prices: Tensor  # (B, m) float64
 
 
 class Matching(NamedTuple):
@@ -49,15 +46,16 @@ class Matching(NamedTuple):
     converged: Tensor  # (problems,) bool
 
 
-def on_its_device(function):  # type: ignore[no-untyped-def]
+def on_its_device(function: Callable[P, R]) -> Callable[P, R]:
     """Launch on the device of the first argument, whichever is the current one."""
 
     @functools.wraps(function)
-    def launching(tensor, *args, **options):  # type: ignore[no-untyped-def]
-        if tensor.device.type != "cuda":
-            return function(tensor, *args, **options)
-        with torch.cuda.device(tensor.device):
-            return function(tensor, *args, **options)
+    def launching(*args: P.args, **options: P.kwargs) -> R:
+        device = cast(Tensor, args[0]).device
+        if device.type != "cuda":
+            return function(*args, **options)
+        with torch.cuda.device(device):
+            return function(*args, **options)
 
     return launching
 
@@ -94,6 +92,7 @@ def assign(
     if x.numel() == 0 or n == 1:
         index = torch.arange(n, device=x.device).expand(batch, n).contiguous()
         return index, torch.ones(batch, dtype=torch.bool, device=x.device)
+    x, noise = _multipliable(x), _multipliable(noise)
     if labels is None:
         problems = Problems(_assignment_cost(x, noise, metric))
         matching = match(problems, method, tol)
@@ -134,11 +133,20 @@ def match(problems: Problems, method: str, tol: float, *, proven: bool = False) 
     return Matching(column, price, units, proof, converged)
 
 
-def cost_matrix(x: Tensor, y: Tensor, metric: str, shift: Tensor | None = None) -> Tensor:
-    """``pairwise_cost`` of (B, n, D) and (B, m, D) samples that are not float64, in float32."""
-    if shift is None and metric in ("sqeuclidean", "euclidean") and x.shape[1] > 0:
-        shift = x.to(torch.float32).mean(1)  # changes no distance, and keeps digits
+@on_its_device
+def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
+    """``pairwise_cost`` of (B, n, D) and (B, m, D) samples, in float32; float64 is for torch."""
+    if torch.float64 in (x.dtype, y.dtype):
+        return reference_costs(x, y, metric)
+    x, y, shift = _multipliable(x), _multipliable(y), None
+    if metric in ("sqeuclidean", "euclidean") and x.shape[1] > 0:
+        shift = x.mean(1, dtype=torch.float32)  # changes no distance, and keeps digits
     return _launch(x, y, metric, shift, shift)
+
+
+def _multipliable(x: Tensor) -> Tensor:
+    """In a type that the kernels or torch can multiply: float8 is too narrow."""
+    return x.to(torch.float32) if x.dtype.itemsize == 1 else x
 
 
 def _launch(
@@ -149,8 +157,6 @@ def _launch(
     shift_y: Tensor | None,
     first: Tensor | None = None,
 ) -> Tensor:
-    kinds = (torch.float32, torch.float16, torch.bfloat16)
-    x, y = (part if part.dtype in kinds else part.to(torch.float32) for part in (x, y))
     out = torch.empty(*x.shape[:2], y.shape[1], dtype=torch.float32, device=x.device)
     shifts = {"shift_x": shift_x, "shift_y": shift_y}
     pairwise(x, y, out, metric=metric, precision=_precision(x.device), group=first, **shifts)
@@ -170,8 +176,8 @@ def _assignment_cost(x: Tensor, noise: Tensor, metric: str, first: Tensor | None
     if torch.float64 in (x.dtype, noise.dtype):
         return _float64_cost(x.to(torch.float64), noise.to(torch.float64), metric)
     if metric in ("sqeuclidean", "dot"):
-        means = (part.mean(1, dtype=torch.float32) for part in (x, noise))
-        return _launch(x, noise, "dot", *means, first)
+        mean_x, mean_noise = (part.mean(1, dtype=torch.float32) for part in (x, noise))
+        return _launch(x, noise, "dot", mean_x, mean_noise, first)
     if metric == "euclidean":
         shift = x.mean(1, dtype=torch.float32)
         return _launch(x, noise, metric, shift, shift, first)
@@ -228,7 +234,8 @@ def row_minima(cost: Tensor, prices: Tensor) -> Tensor:
     certificate(
         problems, plain, prices.contiguous(), column, proof, ones, torch.empty_like(ones), 1
     )
-    return proof.least.view(batch, n)
+    least: Tensor = proof.least.view(batch, n)
+    return least
 
 
 def _empty_answer(cost: Tensor) -> Answer:

@@ -1,0 +1,145 @@
+"""The CPU solver: costs by torch, as arrays to the solver that the method names."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .. import validation
+from ..pairwise import centred_product, cost_matrix, normalized, working_dtype
+from .select import warn_solved_on_cpu
+from .solution import Answer, Solution
+
+
+def solve(cost: Tensor, method: str, tol: float) -> Answer:
+    """Solve (B, n, m) costs of any real dtype and device; ``method`` as in ``solve_assignment``."""
+    solution = solve_any_shape(as_solver_array(cost), method, tol)
+    return Answer(*(torch.from_numpy(np.asarray(f)).to(cost.device) for f in solution[:5]))
+
+
+def assign(
+    x: Tensor, noise: Tensor, labels: Tensor | None, metric: str, method: str, tol: float
+) -> tuple[Tensor, Tensor]:
+    """(index (B, n) int64, converged (B,) bool) of samples (B, n, D) and labels (B, n)."""
+    if labels is None:
+        index = _assign(x, noise, metric, method, tol)
+    else:
+        index = _assign_groups(x, noise, labels, metric, method, tol)
+    return index, torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
+
+
+def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
+    """The costs as a numpy array on the CPU, in float32 or float64; no copy where none is
+    needed."""
+    if matrix.dtype in (torch.float16, torch.bfloat16):
+        matrix = matrix.to(torch.float32)
+    elif matrix.dtype not in (torch.float32, torch.float64):
+        matrix = matrix.to(torch.float64)
+    if matrix.device.type != "cpu":
+        warn_solved_on_cpu(matrix.device)
+        matrix = matrix.cpu()
+    array: NDArray[np.floating] = matrix.resolve_neg().numpy()
+    return array
+
+
+def solve_wide(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
+    """Solve (B, n, m) costs with n <= m by the named method."""
+    if costs.size == 0:
+        batch, n, m = costs.shape
+        nothing = np.zeros(batch)
+        empty = np.empty((batch, n), np.int64)
+        return Solution(
+            empty, nothing, nothing.copy(), np.ones(batch, np.bool_), np.zeros((batch, m))
+        )
+    if method == "scipy":
+        from . import reference
+
+        return reference.solve(costs)
+    from . import numba_cpu
+
+    if method in ("auto", "exact"):
+        return numba_cpu.solve(costs, exact=True, tol=tol)
+    prices = None
+    if method == "sinkhorn":
+        from . import annealed_sinkhorn
+
+        if np.isfinite(costs).all():
+            prices = annealed_sinkhorn.column_prices(costs)
+    return numba_cpu.solve(costs, exact=False, tol=tol, prices=prices)
+
+
+def solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
+    """Problems with more rows than columns are solved transposed, and turned back."""
+    batch, n, m = costs.shape
+    if n <= m:
+        return solve_wide(costs, method, tol)
+    wide = solve_wide(np.ascontiguousarray(costs.transpose(0, 2, 1)), method, tol)
+    index = np.full((batch, n), -1, np.int64)
+    np.put_along_axis(index, wide.index, np.arange(m)[None], axis=1)
+    if m == 0:
+        return wide._replace(index=index, prices=wide.prices[:, :0])
+    # The dual of a column is the least that it costs with the prices of the rows.
+    prices = -(costs + wide.prices[:, :, None]).min(1)
+    least = np.sort((costs + prices[:, None, :]).min(2), axis=1)[:, :m]
+    bound = np.where(np.isnan(prices[:, 0]), -np.inf, least.sum(1) - prices.sum(1))
+    return wide._replace(index=index, prices=prices, lower_bound=bound)
+
+
+def check_finite(x: Tensor, noise: Tensor) -> None:
+    validation.check_values("x", x)
+    validation.check_values("noise", noise)
+
+
+def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
+    """``fast_assign`` of checked (B, n, D) tensors: index (B, n)."""
+    if x.numel() == 0 or x.shape[1] == 1:
+        return torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]).contiguous()
+    costs = assignment_cost(x, noise, metric)
+    try:
+        solution = solve_wide(as_solver_array(costs), method, tol)
+    except ValueError as error:
+        check_finite(x, noise)
+        raise ValueError(f"x and noise are too large, their {metric} cost overflows") from error
+    return torch.from_numpy(solution.index).to(x.device)
+
+
+def assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
+    """A square cost matrix with the same optimal assignments as ``metric``; what is a product is
+    centred, which costs nothing: (x - mean x).(e - mean e) is the doubly centred x.e.
+    """
+    if metric in ("euclidean", "manhattan"):
+        return cost_matrix(x, noise, metric)
+    dtype = working_dtype(x, noise)
+    if metric == "cosine":
+        x, noise = normalized(x, dtype), normalized(noise, dtype)
+    return centred_product(x, noise, dtype, -2.0 if metric == "sqeuclidean" else -1.0)
+
+
+def _assign_groups(
+    x: Tensor, noise: Tensor, labels: Tensor, metric: str, method: str, tol: float
+) -> Tensor:
+    """Assignment within equal labels (B, n): groups of one size are solved together, as one
+    batch."""
+    batch, n = labels.shape
+    index = torch.arange(n, device=x.device).repeat(batch, 1)
+    if labels.numel() == 0:
+        return index
+    labels = labels.to(x.device)
+    _, group = torch.unique(labels, return_inverse=True)
+    group = group + torch.arange(batch, device=x.device)[:, None] * (int(group.max()) + 1)
+    flat = group.reshape(-1)
+    order = torch.argsort(flat, stable=True)
+    _, counts = torch.unique_consecutive(flat[order], return_counts=True)
+    first = counts.cumsum(0) - counts
+    x, noise = x.reshape(batch * n, -1), noise.reshape(batch * n, -1)
+    result = index.reshape(-1)
+    for size in torch.unique(counts).tolist():
+        if size == 1:
+            continue
+        starts = first[counts == size]
+        member = order[starts[:, None] + torch.arange(size, device=x.device)]  # (groups, size)
+        local = _assign(x[member], noise[member], metric, method, tol)
+        result[member] = torch.gather(member, 1, local) % n
+    return index
