@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench bench-full report clean
+.PHONY: demo test aot lint bench bench-full report clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+aot: .venv/ready
+	$(BIN)/python -m tests.ahead_of_time --all
 
 lint: .venv/ready
 	$(BIN)/ruff check .
