@@ -19,7 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 from immiscible_fast.kernels.cpu import solver
-from immiscible_fast.kernels.cpu.work import COUNTERS
+from immiscible_fast.kernels.cpu.work import SLOTS
 from numba.core.dispatcher import Dispatcher
 
 from immiscible_fast import fast_assign, validation
@@ -108,7 +108,7 @@ def staged_solver(seconds: Seconds) -> Callable[[np.ndarray], None]:
 
     def solve(cost: np.ndarray) -> None:
         n, width = cost.shape
-        index, work = np.empty(n, np.int64), np.zeros(len(COUNTERS), np.int64)
+        index, work = np.empty(n, np.int64), np.zeros(SLOTS, np.int64)
         status = staged(cost, width, True, 0.01, False, np.empty(width), index, np.empty(2), work)
         if status != solver.SOLVED:
             raise RuntimeError(f"the staged solver stopped with status {status}")

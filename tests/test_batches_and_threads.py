@@ -90,7 +90,8 @@ def test_a_large_batch_is_spread_over_threads_and_still_right(rng, monkeypatch):
     solve_range = numba_cpu.solve_range
 
     def noted(*args):
-        names.add(threading.current_thread().name)
+        if args[2] < args[3]:  # else it only compiles
+            names.add(threading.current_thread().name)
         solve_range(*args)
 
     monkeypatch.setattr(numba_cpu, "solve_range", noted)

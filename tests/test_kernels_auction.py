@@ -10,7 +10,7 @@ from immiscible_fast.kernels.cpu.auction import auction_phase
 from immiscible_fast.kernels.cpu.augment import exact_finish
 from immiscible_fast.kernels.cpu.candidates import best_two, new_candidates, refill
 from immiscible_fast.kernels.cpu.vector import GROUPS
-from immiscible_fast.kernels.cpu.work import BIDS, COUNTERS
+from immiscible_fast.kernels.cpu.work import BIDS, SLOTS
 from numba import njit
 
 DTYPES = ("float32", "float64")
@@ -33,7 +33,7 @@ def make(family, rng, n, m, dtype):
 
 
 def no_work():
-    return np.zeros(len(COUNTERS), np.int64)
+    return np.zeros(SLOTS, np.int64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -96,7 +96,7 @@ def test_a_phase_leaves_every_row_within_eps_of_its_best_column(family, dtype, l
             before = price.copy()
             step = dtype_of(price, eps)
             stack = np.empty(n, np.int64)
-            assert auction_phase(cost, price, owner, column, lists, step, 10**7, stack, work)
+            assert auction_phase(cost, price, owner, column, lists, step, 10**7, stack, work)[0]
             assert np.unique(column).size == n
             assert np.array_equal(owner[column], np.arange(n))
             assert (owner >= 0).sum() == n
@@ -115,7 +115,7 @@ def test_a_phase_stops_when_its_budget_of_bids_is_spent(dtype, rng):
     price, lists, work = np.zeros(30, dtype), lists_of(cost, False), no_work()
     owner, column, stack = np.full(30, -1), np.full(30, -1), np.empty(30, np.int64)
     step = dtype_of(price, 1e-6)
-    assert not auction_phase(cost, price, owner, column, lists, step, 100, stack, work)
+    assert not auction_phase(cost, price, owner, column, lists, step, 100, stack, work)[0]
     assert work[BIDS] == 100
     assigned = np.flatnonzero(column >= 0)  # what there is, is a matching
     assert np.array_equal(owner[column[assigned]], assigned)
@@ -130,7 +130,7 @@ def test_a_phase_gives_up_on_a_row_without_finite_costs(dtype):
         owner, column, stack = np.full(20, -1), np.full(20, -1), np.empty(20, np.int64)
         arguments = np.zeros(20, dtype), owner, column, lists_of(cost, listed)
         step = dtype_of(cost, 0.1)
-        assert not auction_phase(cost, *arguments, step, 10**6, stack, no_work())
+        assert not auction_phase(cost, *arguments, step, 10**6, stack, no_work())[0]
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -150,7 +150,7 @@ def test_the_exact_finish_makes_any_start_optimal(family, dtype, listed, rng):
             auction_phase(cost, low, owner, column[:n], lists, step, 100 * n, stack, work)
         price = low.astype(np.float64)
         before = price.copy()
-        assert exact_finish(cost, price, owner, column, lists, work)
+        assert exact_finish(cost, price, owner, column, lists, False, work)
         assert np.unique(column[:n]).size == n
         values = cost.astype(np.float64) + price
         slack = values[np.arange(n), column[:n]] - values.min(1)
@@ -166,6 +166,20 @@ def test_the_exact_finish_says_that_a_problem_is_infeasible():
         cost = np.zeros((20, 20))
         cost[:4, 3:] = np.inf
         owner, column = np.full(20, -1), np.full(21, -1)
-        assert not exact_finish(
-            cost, np.zeros(20), owner, column, lists_of(cost, listed), no_work()
-        )
+        lists = lists_of(cost, listed)
+        for tied in (False, True):
+            owner[:], column[:] = -1, -1
+            assert not exact_finish(cost, np.zeros(20), owner, column, lists, tied, no_work())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lists_that_run_dry_are_given_up(dtype, rng):
+    cost = np.outer(np.arange(1, 201), np.arange(1, 201)).astype(dtype)  # Machol and Wien
+    price, lists, work = np.zeros(200, dtype), lists_of(cost, True), no_work()
+    owner, column, stack = np.full(200, -1), np.full(200, -1), np.empty(200, np.int64)
+    assigned, dry = auction_phase(
+        cost, price, owner, column, lists, dtype_of(price, 100), 10**7, stack, work
+    )
+    assert assigned
+    assert dry
+    assert np.unique(column).size == 200

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from immiscible_fast.kernels.cpu import heap, vector
 from immiscible_fast.kernels.cpu.certificate import certificate
+from immiscible_fast.kernels.cpu.work import SLOTS
 from numba import njit
 
 WIDTHS = (*range(16, 131), 1000)
@@ -166,7 +167,7 @@ def test_the_certificate_is_the_documented_sum(dtype, rng):
     for n, m in ((1, 16), (16, 16), (20, 33), (50, 50)):
         cost = rng.normal(size=(n, m)).astype(dtype)
         price, column = rng.normal(size=m), rng.permutation(m)[:n]
-        total, bound = certificate(cost, price, column, m)
+        total, bound = certificate(cost, price, column, m, np.zeros(SLOTS, np.int64))
         assert total == pytest.approx(cost[np.arange(n), column].sum(dtype=np.float64), abs=1e-12)
         least = (cost.astype(np.float64) + price).min(1)
         want = least.sum() - price.sum() + (m - n) * price.min()
@@ -178,7 +179,7 @@ def test_the_certificate_leaves_padding_out(rng):
     cost[:, :5] = rng.normal(size=(3, 5))
     price = np.zeros(16)
     price[:5] = 1 + rng.random(5)
-    _, bound = certificate(cost, price, np.array([0, 1, 2]), 5)
+    _, bound = certificate(cost, price, np.array([0, 1, 2]), 5, np.zeros(SLOTS, np.int64))
     least = (cost[:, :5] + price[:5]).min(1)
     assert bound == pytest.approx(least.sum() - price[:5].sum() + 2 * price[:5].min(), abs=1e-12)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from immiscible_fast.kernels.cpu.solver import INFEASIBLE, INVALID, RESCALE, solve_range
 from immiscible_fast.kernels.cpu.vector import WIDTH
-from immiscible_fast.kernels.cpu.work import COUNTERS
+from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
 
 from .. import validation
 from .solution import Solution
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
+WATCHED_FROM = (1 << 20) + 1  # entries; fewer are solved before anybody can lose patience
+PATIENCE = 0.05  # seconds between looks for an interrupt, where waiting itself is deaf to it
 
 
 def solve(
@@ -37,7 +42,7 @@ def solve(
     start = prices.copy() if prices is not None else np.empty((batch, m))
     index = np.empty((batch, n), np.int64)
     value = np.empty((batch, 2))
-    work = np.zeros((batch, len(COUNTERS)), np.int64)
+    work = np.zeros((batch, SLOTS), np.int64)
     status = np.zeros(batch, np.int64)
 
     def run(begin: int, end: int) -> None:
@@ -47,8 +52,9 @@ def solve(
     workers = min(batch, threads or _available_cores()) if threaded else 1
     if workers > 1:
         cuts = np.linspace(0, batch, min(batch, 4 * workers) + 1).astype(int).tolist()
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(run, cuts[:-1], cuts[1:]))
+        _watch(run, pairwise(cuts), workers, work)
+    elif padded.size >= WATCHED_FROM and threading.current_thread() is threading.main_thread():
+        _watch(run, [(0, batch)], 1, work)
     else:
         run(0, batch)
 
@@ -59,7 +65,33 @@ def solve(
             raise ValueError(validation.INFEASIBLE)
         if (status == RESCALE).any():
             return _solve_scaled(costs, exact=exact, tol=tol, threads=threads)
-    return Solution(index, value[:, 0], value[:, 1], np.ones(batch, np.bool_), start, work)
+    return Solution(
+        index, value[:, 0], value[:, 1], np.ones(batch, np.bool_), start, work[:, : len(COUNTERS)]
+    )
+
+
+def _watch(
+    run: Callable[[int, int], None],
+    ranges: Iterable[tuple[int, int]],
+    workers: int,
+    work: NDArray[np.int64],
+) -> None:
+    """``run(begin, end)`` for each range on other threads, so that this one can be interrupted.
+
+    Python hands signals to its main thread, between two of its own instructions: inside the solver
+    they would wait for its end. Whatever is raised here stops the solver before it goes on.
+    """
+    run(0, 0)  # compiles here, if it has to, which an interrupt ends at once
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            tasks = [pool.submit(run, *range_) for range_ in ranges]
+            while wait(tasks, timeout=PATIENCE).not_done:
+                pass
+        except BaseException:
+            work[:, STOP] = 1
+            raise
+        for task in tasks:
+            task.result()
 
 
 def _available_cores() -> int:
@@ -84,9 +116,13 @@ def _solve_scaled(
 ) -> Solution:
     """Costs too large or too small for their type: solve them in float64, scaled by a power of
     two."""
-    magnitude = np.where(np.isfinite(costs), np.abs(costs), 0).max(axis=(1, 2), keepdims=True)
+    magnitude = np.abs(costs).max(axis=(1, 2), keepdims=True)
+    if not np.isfinite(magnitude).all():
+        magnitude = np.abs(costs).max(
+            axis=(1, 2), keepdims=True, where=np.isfinite(costs), initial=0
+        )
     exponent = np.frexp(magnitude.astype(np.float64))[1]
-    scaled = np.ldexp(costs.astype(np.float64), -exponent)
+    scaled = _scaled(costs, -exponent)
     solution = solve(scaled, exact=exact, tol=tol, threads=threads)
     with np.errstate(over="ignore"):  # a sum beyond float64 is infinite, as numpy's own is
         return solution._replace(
@@ -94,3 +130,16 @@ def _solve_scaled(
             lower_bound=np.ldexp(solution.lower_bound, exponent[:, 0, 0]),
             prices=np.ldexp(solution.prices, exponent[:, 0]),
         )
+
+
+def _scaled(costs: NDArray[np.floating], exponent: NDArray[np.integer]) -> NDArray[np.floating]:
+    """``costs * 2 ** exponent``, in their own type if no digit is lost there, else in float64."""
+    own = costs.dtype.type
+    half = exponent // 2  # the power itself may be out of range where the product is not
+    factors = np.ldexp(own(1), half), np.ldexp(own(1), exponent - half)
+    with np.errstate(under="ignore"):
+        scaled: NDArray[np.floating] = costs * factors[0] * factors[1]
+        if costs.dtype == np.float64 or np.array_equal(scaled / factors[1] / factors[0], costs):
+            return scaled
+    wide: NDArray[np.floating] = np.ldexp(costs.astype(np.float64), exponent)
+    return wide

@@ -18,24 +18,31 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .candidates import best_two, row_bound
+from .candidates import best_two, row_bound, unlisted
 from .jit import kernel
-from .work import BIDS
+from .work import BID_SCANS, BIDS, STOP
 
 BIDS_PER_ROW = 150  # budget; an ordinary problem takes 8 to 60
+BIDS_PER_FILL = 2  # fewer bids than this for each time that a list is filled: lists are dry ...
+FILLS_PER_ROW = 2  # ... but so many fills of each list are free
 SAMPLED_ROWS = 32
 
 
 @kernel
 def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):
-    """Assign every row to within ``eps``; False when the budget of bids ran out first.
+    """Assign every row to within ``eps``; whether the budget of bids sufficed, and whether lists
+    ran out so fast that to scan whole rows, as it then does, is cheaper.
 
     ``owner`` (m,) and ``column`` (n,) hold the partial assignment, -1 where there is none.
     """
     index, value, count, bound, groups = lists
     ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
     top = 0
+    dry = False
+    pace = work[BIDS] - BIDS_PER_FILL * (work[BID_SCANS] + FILLS_PER_ROW * count.shape[0])
     for i in range(cost.shape[0] - 1, -1, -1):
+        if work[STOP] != 0:
+            return False, dry
         j = column[i]
         if j >= 0:
             first, _, _ = best_two(cost, i, price, index, value, count, bound, groups, work)
@@ -50,12 +57,15 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):
         top -= 1
         i = stack[top]
         while i >= 0:
-            if work[BIDS] >= budget:
-                return False
+            if work[BIDS] >= budget or work[STOP] != 0:
+                return False, dry
+            if count.shape[0] > 0 and work[BIDS] - BIDS_PER_FILL * work[BID_SCANS] < pace:
+                count = count[:0]
+                dry = True
             work[BIDS] += 1
             first, second, j = best_two(cost, i, price, index, value, count, bound, groups, work)
             if j < 0 or not first < np.inf:
-                return False  # a row without a finite cost
+                return False, dry  # a row without a finite cost
             step = eps
             if second < np.inf:
                 step += max(second - first, 0)
@@ -66,13 +76,22 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):
             if displaced >= 0:
                 column[displaced] = -1
             i = displaced
-    return True
+    return True, dry
+
+
+@kernel
+def has_tie(groups):
+    for g in range(1, groups.shape[0]):
+        for h in range(g):
+            if groups[g] == groups[h] < np.inf:
+                return True
+    return False
 
 
 @njit
 def value_spread(cost, price, groups):
-    """(median distance from a row's best value to its, about, twentieth best; share of rows with a
-    tie for the best), over at most ``SAMPLED_ROWS`` rows.
+    """(median distance from a row's best value to its, about, twentieth best; share of rows with
+    ties among their better values), over at most ``SAMPLED_ROWS`` rows.
 
     The first is the natural unit of eps; where ties are the rule, eps only tears them apart.
     """
@@ -83,10 +102,7 @@ def value_spread(cost, price, groups):
         if best < np.inf:
             distances[rows] = np.float64(bound) - np.float64(best)
             rows += 1
-            bests = 0
-            for g in range(groups.shape[0]):
-                bests += groups[g] == best
-            ties += bests > 1
+            ties += has_tie(groups)
     if rows == 0:
         return 0.0, 0.0
     return np.median(distances[:rows]), ties / rows
@@ -94,14 +110,20 @@ def value_spread(cost, price, groups):
 
 @njit
 def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):
-    """Phases from ``eps`` down to ``last_eps``; False when the budget ran out."""
+    """Phases from ``eps`` down to ``last_eps``: whether all rows are assigned (else the budget ran
+    out), and whether the lists ran dry."""
     n = cost.shape[0]
     stack = np.empty(n, np.int64)
     budget = work[BIDS] + BIDS_PER_ROW * n
+    dry = False
     while True:
         step = price.dtype.type(eps)
-        if not auction_phase(cost, price, owner, column, lists, step, budget, stack, work):
-            return False
-        if eps <= last_eps:
-            return True
+        assigned, ran_dry = auction_phase(
+            cost, price, owner, column, lists, step, budget, stack, work
+        )
+        if ran_dry:
+            lists = unlisted(cost, lists)
+            dry = True
+        if not assigned or eps <= last_eps:
+            return assigned, dry
         eps = max(eps / factor, last_eps)

@@ -21,21 +21,22 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .candidates import exact_bound
+from .candidates import exact_bound, refill_all
 from .heap import OUTSIDE, heap_pop, heap_put
 from .jit import inlined_kernel, kernel
 from .reduction import reduce_rows
 from .statistics import smallest
+from .ties import match_ties
 from .vector import row_collect, row_min
-from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS
+from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS, STOP
 
 CLOSED = -2  # place of a column whose distance is final
 REACHED, HEAPED, NEAREST = range(3)  # ``sizes``: codes reached, codes in the heap, and a column
 
 
 @njit
-def new_frontier(n, m):
-    """(key, heap, place, pred, reached, sizes) of a search; codes are columns, or m + row."""
+def new_frontier(n, m, width):
+    """(key, heap, place, pred, reached, sizes, slack) of a search; codes: columns, or m + row."""
     return (
         np.full(m + n, np.inf),  # key: distance of a code
         np.empty(m + n, np.int64),  # heap of codes
@@ -43,18 +44,22 @@ def new_frontier(n, m):
         np.empty(m, np.int64),  # pred: the row that reached a column
         np.empty(m + n, np.int64),  # reached: codes that have a key
         np.zeros(3, np.int64),  # sizes
+        np.full(
+            width, np.inf
+        ),  # slack: price less key, so that a row scan finds what it can improve
     )
 
 
 @inlined_kernel
-def relax(row, j, distance, near, owner, frontier):
+def relax(row, j, distance, near, price, owner, frontier):
     """Offer column j at this distance; return the distance of the nearest free column so far."""
-    key, heap, place, pred, reached, sizes = frontier
+    key, heap, place, pred, reached, sizes, slack = frontier
     if distance < key[j] and distance < near and place[j] != CLOSED:
         if key[j] == np.inf:
             reached[sizes[REACHED]] = j
             sizes[REACHED] += 1
         key[j] = distance
+        slack[j] = price[j] - distance
         pred[j] = row
         if owner[j] < 0:
             near = distance
@@ -67,7 +72,7 @@ def relax(row, j, distance, near, owner, frontier):
 @inlined_kernel
 def put_off(code, distance, frontier):
     """Come back to the unseen columns of a row at this distance."""
-    key, heap, place, _, reached, sizes = frontier
+    key, heap, place, _, reached, sizes, _ = frontier
     reached[sizes[REACHED]] = code
     sizes[REACHED] += 1
     key[code] = distance
@@ -75,14 +80,30 @@ def put_off(code, distance, frontier):
 
 
 @kernel
-def relax_row(cost, i, start, near, price, u, owner, hits, hit_costs, frontier):
-    """Offer every column of row i that could still lie on the shortest path."""
-    limit = u + (near - start)
-    limit = min(limit + 1e-15 * abs(limit), np.finfo(np.float64).max)
-    for q in range(row_collect(cost, i, price, limit, hits, hit_costs, 0)):
+def set_slack(price, near, owner, frontier):
+    """Make ``slack`` anew; return the rounding error that comparing with it may have."""
+    key, _, place, _, reached, sizes, slack = frontier
+    m = owner.shape[0]
+    largest = 0.0
+    for j in range(m):
+        largest = max(largest, abs(price[j]))
+        slack[j] = price[j] - near
+    for q in range(sizes[REACHED]):
+        j = reached[q]
+        if j < m:
+            slack[j] = np.inf if place[j] == CLOSED else price[j] - min(key[j], near)
+    return 4 * np.finfo(np.float64).eps * (largest + min(near, np.finfo(np.float64).max / 8))
+
+
+@kernel
+def relax_row(cost, i, start, near, price, u, error, owner, hits, hit_costs, frontier):
+    """Offer every column of row i that is nearer this way than it was."""
+    limit = u - start
+    limit += error + 4 * np.finfo(np.float64).eps * (abs(u) + start)
+    for q in range(row_collect(cost, i, frontier[6], limit, hits, hit_costs, 0)):
         j = hits[0, q]
         gap = np.float64(hit_costs[0, q]) + price[j] - u
-        near = relax(i, j, start + max(gap, 0.0), near, owner, frontier)
+        near = relax(i, j, start + max(gap, 0.0), near, price, owner, frontier)
     return near
 
 
@@ -93,7 +114,7 @@ def relax_list(i, start, near, price, u, owner, lists, frontier):
     for q in range(count[i]):
         j = index[i, q]
         gap = np.float64(value[i, q]) + price[j] - u
-        near = relax(i, j, start + max(gap, 0.0), near, owner, frontier)
+        near = relax(i, j, start + max(gap, 0.0), near, price, owner, frontier)
     distance = start + max(exact_bound(bound, i) - u, 0.0)
     if distance < near:
         put_off(owner.shape[0] + i, distance, frontier)
@@ -116,7 +137,7 @@ def seed_path(cost, i, price, u, owner, lists, frontier):
                 best, column = np.float64(cost[i, j]) + price[j], j
     if column < 0:
         return np.inf
-    return relax(i, column, max(best - u, 0.0), np.inf, owner, frontier)
+    return relax(i, column, max(best - u, 0.0), np.inf, price, owner, frontier)
 
 
 @kernel
@@ -130,10 +151,10 @@ def relax_dummy(n, start, near, price, owner, frontier):
         if owner[j] < 0 and (cheapest < 0 or price[j] < price[cheapest]):
             cheapest = j
     if cheapest >= 0:
-        near = relax(n, cheapest, start + (price[cheapest] - least), near, owner, frontier)
+        near = relax(n, cheapest, start + (price[cheapest] - least), near, price, owner, frontier)
     for j in range(m):
         if owner[j] != n:
-            near = relax(n, j, start + (price[j] - least), near, owner, frontier)
+            near = relax(n, j, start + (price[j] - least), near, price, owner, frontier)
     return near
 
 
@@ -142,7 +163,7 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
     """Dijkstra from a free row; returns the nearest free column (-1: there is none), its distance,
     and how many rows were scanned."""
     n, m = cost.shape[0], owner.shape[0]
-    key, heap, place, _, _, sizes = frontier
+    key, heap, place, _, _, sizes, slack = frontier
     scanned, starts, hits, hit_costs = tree
     listed = lists[2].shape[0] > 0
     sizes[:] = 0
@@ -152,6 +173,7 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
         near = seed_path(cost, start_row, price, dual[start_row], owner, lists, frontier)
     row, distance = start_row, 0.0
     dummy_seen = False
+    built, error = -1.0, 0.0  # the nearest free column that ``slack`` knows of
     while True:
         whole = -1
         if row < n or not dummy_seen:
@@ -169,10 +191,15 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
         while True:
             if whole >= 0:
                 work[ROW_RELAXATIONS] += 1
+                if near != built:
+                    error = set_slack(price, near, owner, frontier)
+                    built = near
                 start, u = starts[whole], dual[whole]
                 near = relax_row(
-                    cost, whole, start, near, price, u, owner, hits, hit_costs, frontier
+                    cost, whole, start, near, price, u, error, owner, hits, hit_costs, frontier
                 )
+            if work[STOP] != 0:
+                return -1, near, rows
             if sizes[HEAPED] == 0 or key[heap[0]] >= near:
                 return (sizes[NEAREST], near, rows) if near < np.inf else (-1, near, rows)
             code = heap_pop(heap, place, key, sizes[HEAPED])
@@ -181,6 +208,7 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
             if whole < 0:
                 break
         place[code] = CLOSED
+        slack[code] = np.inf
         distance = key[code]
         row = owner[code]
         if row == n and not dummy_seen:
@@ -191,7 +219,7 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
 def augment(cost, price, dual, owner, column, lists, frontier, tree, start_row, work):
     """One search, dual update and flip; False when no free column can be reached."""
     n, m = cost.shape[0], owner.shape[0]
-    key, _, place, pred, reached, sizes = frontier
+    key, _, place, pred, reached, sizes, _ = frontier
     scanned, starts, _, _ = tree
     target, distance, rows = search_path(
         cost, price, dual, owner, column, lists, frontier, tree, start_row, work
@@ -222,12 +250,13 @@ def augment(cost, price, dual, owner, column, lists, frontier, tree, start_row, 
 
 @kernel
 def tight_start(cost, price, dual, owner, column, lists, free, work):
-    """Row duals, and every pair that is not tight set free; the numbers of free rows and of free
-    dummies."""
-    n, m = cost.shape[0], owner.shape[0]
+    """Row duals, and every pair that is not tight set free; the number of free rows."""
+    n = cost.shape[0]
     index, value, count, bound, _ = lists
     frees = 0
     for i in range(n):
+        if work[STOP] != 0:
+            break
         best = np.inf
         reliable = False
         if count.shape[0] > 0:
@@ -246,36 +275,53 @@ def tight_start(cost, price, dual, owner, column, lists, free, work):
         if j < 0:
             free[frees] = i
             frees += 1
+    return frees
+
+
+@kernel
+def seat_dummies(price, owner, n):
+    """Give dummies the cheapest columns that are free; how many dummies are left."""
+    m = owner.shape[0]
     least = smallest(price, m)
     dummies = m - n
     for j in range(m):
         if dummies > 0 and owner[j] < 0 and price[j] == least:
             owner[j] = n
             dummies -= 1
-    return frees, dummies
+    return dummies
 
 
 @njit
-def exact_finish(cost, price, owner, column, lists, work):
+def exact_finish(cost, price, owner, column, lists, tied, work):
     """Make the assignment optimal; False when the costs are infeasible.
 
     ``price`` (width,) are the auction's prices in float64, raised in place; ``column`` (n + 1,)
-    ends in the dummy.
+    ends in the dummy. If ``tied``, nothing is assigned yet, and ``lists`` are still to be filled.
     """
     n, width = cost.shape
     m = owner.shape[0]
     dual = np.zeros(n + 1)
     free = np.empty(n, np.int64)
-    frees, dummies = tight_start(cost, price, dual, owner, column, lists, free, work)
+    hits = np.empty((1, width), np.uint32)  # columns of a row scan
+    hit_costs = np.empty((1, width), cost.dtype)
+    if tied:
+        frees = match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work)
+        if frees > 0:
+            refill_all(cost, price.astype(cost.dtype), lists, work)
+    else:
+        frees = tight_start(cost, price, dual, owner, column, lists, free, work)
     if n == m:
         frees = reduce_rows(cost, price, dual, owner, column, lists, free, frees, work)
+    dummies = seat_dummies(price, owner, n)
+    if frees + dummies == 0:
+        return work[STOP] == 0
     work[PATHS] += frees + dummies
-    frontier = new_frontier(n, m)
+    frontier = new_frontier(n, m, width)
     tree = (
         np.empty(n + 1, np.int64),  # scanned: rows of the tree
         np.empty(n + 1),  # starts: distance of those rows
-        np.empty((1, width), np.uint32),  # hits of a row scan
-        np.empty((1, width), cost.dtype),  # and their costs
+        hits,
+        hit_costs,
     )
     for q in range(frees + dummies):
         start_row = free[q] if q < frees else n

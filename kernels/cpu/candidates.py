@@ -17,7 +17,7 @@ from numba import njit
 
 from .jit import inlined_kernel, kernel
 from .vector import GROUPS, list_top2, row_collect, row_group_min, row_top2
-from .work import BID_SCANS
+from .work import BID_SCANS, STOP
 
 ROOM = 64  # columns a list can hold
 LISTED_FROM = 640  # below this many columns a whole row is scanned faster than a list is kept
@@ -31,6 +31,13 @@ def new_candidates(cost, listed):
     index = np.zeros((n, ROOM), np.uint32)
     value = np.full((n, ROOM), np.inf, cost.dtype)
     return index, value, np.zeros(n, np.int64), np.full(n, -np.inf, cost.dtype)
+
+
+@njit
+def unlisted(cost, lists):
+    """``lists`` of no rows, with which whole rows are scanned."""
+    index, value, count, bound = new_candidates(cost, False)
+    return index, value, count, bound, lists[4]
 
 
 @inlined_kernel
@@ -88,9 +95,11 @@ def refill(cost, i, price, index, value, count, bound, groups):
 
 
 @kernel
-def refill_all(cost, price, lists):
+def refill_all(cost, price, lists, work):
     index, value, count, bound, groups = lists
     for i in range(count.shape[0]):
+        if work[STOP] != 0:
+            break
         refill(cost, i, price, index, value, count, bound, groups)
 
 

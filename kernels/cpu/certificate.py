@@ -14,14 +14,17 @@ from __future__ import annotations
 from .jit import kernel
 from .statistics import smallest
 from .vector import row_min
+from .work import STOP
 
 
 @kernel
-def certificate(cost, price, column, m):
+def certificate(cost, price, column, m, work):
     """(cost of the assignment, lower bound on every assignment); ``price`` (width,) in float64."""
     n = cost.shape[0]
     total, bound = 0.0, 0.0
     for i in range(n):
+        if work[STOP] != 0:
+            break
         total += cost[i, column[i]]
         bound += row_min(cost, i, price)
     for j in range(m):

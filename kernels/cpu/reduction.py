@@ -19,7 +19,7 @@ import numpy as np
 from .candidates import exact_bound
 from .jit import kernel
 from .vector import list_top2, row_top2
-from .work import REDUCTIONS
+from .work import REDUCTIONS, STOP
 
 BIDS_PER_ROW = 4
 
@@ -34,6 +34,8 @@ def reduce_rows(cost, price, dual, owner, column, lists, free, count, work):
     for q in range(count):
         i = free[q]
         while i >= 0:
+            if work[STOP] != 0:
+                return count
             if listed.shape[0] == 0:
                 first, second, j = row_top2(cost, i, price)
             else:

@@ -12,17 +12,22 @@ from numba import njit
 
 from .auction import auction, value_spread
 from .augment import exact_finish
-from .candidates import LISTED_FROM, new_candidates, refill_all
+from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
 from .statistics import centred_statistics, finite_statistics, has_invalid
+from .ties import reduce_columns
 from .vector import GROUPS
+from .work import STOP
 
-SOLVED, INVALID, INFEASIBLE, RESCALE = range(4)
+SOLVED, INVALID, INFEASIBLE, RESCALE, STOPPED = range(5)
 
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
-ROUGH = 0.1  # standard deviations: least spread for the first eps, for long-range structure
+# Where a row's better values lie closer together than uniform ones would, neighbours fight for the
+# same columns over long distances (points on a line, i * j): start high, and come down slowly.
+STRUCTURED = (0.35, 70.0)  # spread below this, and this over m, in standard deviations
+ROUGH, STRUCTURED_FACTOR = 2.0, 6.0  # least spread for the first eps, in them; and its factor
 DWARF = 1e5  # prices this much larger than the costs that are paid
 ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
 
@@ -66,11 +71,12 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
     mean = np.zeros(width)
-    deviation, magnitude = centred_statistics(cost, m, mean)
+    deviation, magnitude = centred_statistics(cost, m, mean, work)
     if not np.isfinite(deviation + magnitude):
-        if has_invalid(cost, m):
+        if has_invalid(cost, m, work):
             return INVALID
-        deviation, magnitude = finite_statistics(cost, m, mean)
+        mean[:] = 0
+        deviation, magnitude = finite_statistics(cost, m, work)
         if not np.isfinite(deviation):
             return RESCALE
     if not _range_is_safe(cost, magnitude):
@@ -86,42 +92,47 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
         spread, tied = value_spread(cost, working, groups)[0], False
     else:
         spread, tied = _start_prices(cost, m, mean, working, groups)
-    cold = exact and tied and not working.any()
     finished = True
     if exact and tied:  # eps would only tear the ties apart
-        refill_all(cost, working, lists)
+        if n == m:
+            reduce_columns(cost, m, working, work)
     else:
         last = max(LAST_EPS * spread if exact else tolerance * deviation, np.finfo(cost.dtype).tiny)
-        rough = ROUGH * deviation if spread > ILL_SCALED * deviation else 0.0
-        first = max(FIRST_EPS * max(spread, rough), last)
+        first, factor = FIRST_EPS * spread, EPS_FACTOR
+        if ILL_SCALED * deviation < spread < min(STRUCTURED[0], STRUCTURED[1] / m) * deviation:
+            first, factor = FIRST_EPS * ROUGH * deviation, STRUCTURED_FACTOR
+        first = max(first, last)
         if n < m and not exact:
             first = last  # one phase from equal prices: columns left over must stay the cheapest
-        finished = auction(cost, working, owner, column[:n], lists, first, last, EPS_FACTOR, work)
+        finished, dry = auction(cost, working, owner, column[:n], lists, first, last, factor, work)
+        if dry:
+            lists = unlisted(cost, lists)
+    cold = exact and tied and not working.any()
     final = np.zeros(width)
     final[:m] = working[:m]
     finish = exact or not finished or (warm and n < m)
-    if finish and not exact_finish(cost, final, owner, column, lists, work):
+    if finish and not exact_finish(cost, final, owner, column, lists, exact and tied, work):
         return INFEASIBLE
     index[:] = column[:n]
-    value[0], value[1] = certificate(cost, final, index, m)
+    value[0], value[1] = certificate(cost, final, index, m, work)
     if not finish and value[0] - value[1] > n * tolerance * deviation:
         # Rounding kept the auction from what was asked; its prices are still a good start.
         finish = True
-        if not exact_finish(cost, final, owner, column, lists, work):
+        if not exact_finish(cost, final, owner, column, lists, False, work):
             return INFEASIBLE
         index[:] = column[:n]
-        value[0], value[1] = certificate(cost, final, index, m)
+        value[0], value[1] = certificate(cost, final, index, m, work)
     if finish and not cold and _prices_dwarf_costs(cost, index, final, m):
         # Few digits of the costs are left beside such prices: start again without any.
         final[:] = 0
         working[:] = 0
         owner[:] = -1
         column[:] = -1
-        refill_all(cost, working, lists)
-        if not exact_finish(cost, final, owner, column, lists, work):
+        refill_all(cost, working, lists, work)
+        if not exact_finish(cost, final, owner, column, lists, False, work):
             return INFEASIBLE
         index[:] = column[:n]
-        value[0], value[1] = certificate(cost, final, index, m)
+        value[0], value[1] = certificate(cost, final, index, m, work)
     price[:m] = final[:m]
     return SOLVED
 
@@ -141,7 +152,7 @@ def make_solver(stamp: str) -> Any:
     It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or
     float64, where the columns from m on are padding at infinity (a row needs 16). ``price`` (B, m)
     float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value`` (B, 2) float64
-    (cost, lower bound), ``work`` (B, 7) and ``status`` (B,) are written. ``tolerance`` is in units
+    (cost, lower bound), ``work`` (B, 9) and ``status`` (B,) are written. ``tolerance`` is in units
     of the std of the centred costs, per row.
     """
 
@@ -152,6 +163,8 @@ def make_solver(stamp: str) -> Any:
             status[b] = _solve_one(
                 cost[b], m, exact, tolerance, warm, price[b], index[b], value[b], work[b]
             )
+            if work[b, STOP] != 0:
+                status[b] = STOPPED
 
     return solve_range
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from .jit import kernel
+from .work import STOP
 
 
 @njit(fastmath={"reassoc"})
@@ -28,38 +29,62 @@ def smallest(price, m):
 
 
 @kernel
-def has_invalid(cost, m):
-    """NaN or minus infinity anywhere?"""
-    for i in range(cost.shape[0]):
-        for j in range(m):
-            if not cost[i, j] > -np.inf:
-                return True
-    return False
+def count_invalid(row, m):
+    bad = 0
+    for j in range(m):
+        bad += 0 if row[j] > -np.inf else 1
+    return bad
 
 
 @kernel
-def finite_statistics(cost, m, mean):
-    """``centred_statistics`` over the finite entries alone, uncentred."""
+def has_invalid(cost, m, work):
+    """NaN or minus infinity anywhere?"""
+    for i in range(cost.shape[0]):
+        if work[STOP] != 0:
+            break
+        if count_invalid(cost[i], m) > 0:
+            return True
+    return False
+
+
+@njit(fastmath={"reassoc"})
+def finite_sums(row, shift, m):
+    """(how many entries are finite, their sum, and that of their squares), less ``shift``."""
     count, total, square = 0, 0.0, 0.0
-    mean[:] = 0.0
+    for j in range(m):
+        finite = row[j] < np.inf
+        x = np.float64(row[j]) - shift if finite else 0.0
+        count += 1 if finite else 0
+        total += x
+        square += x * x
+    return count, total, square
+
+
+@njit
+def finite_moments(cost, shift, m, work):
+    count, total, square = 0, 0.0, 0.0
     for i in range(cost.shape[0]):
-        for j in range(m):
-            x = np.float64(cost[i, j])
-            if x < np.inf:
-                count += 1
-                total += x
-    centre = total / max(count, 1)
-    for i in range(cost.shape[0]):
-        for j in range(m):
-            x = np.float64(cost[i, j])
-            if x < np.inf:
-                square += (x - centre) ** 2
-    deviation = np.sqrt(square / max(count, 1))
+        if work[STOP] != 0:
+            break
+        some, part, squares = finite_sums(cost[i], shift, m)
+        count += some
+        total += part
+        square += squares
+    return max(count, 1), total, square
+
+
+@njit
+def finite_statistics(cost, m, work):
+    """``centred_statistics`` over the finite entries alone, uncentred."""
+    count, total, _ = finite_moments(cost, 0.0, m, work)
+    centre = total / count
+    _, _, square = finite_moments(cost, centre, m, work)
+    deviation = np.sqrt(square / count)
     return deviation, np.hypot(deviation, centre)
 
 
 @njit
-def centred_statistics(cost, m, mean):
+def centred_statistics(cost, m, mean, work):
     """(std of the doubly centred costs, their root mean square); ``mean`` (width,) gets the column
     means less their mean.
 
@@ -70,6 +95,8 @@ def centred_statistics(cost, m, mean):
     shift = np.float64(cost[0, 0])  # keeps the digits of differences under a common offset
     total, square, rows = 0.0, 0.0, 0.0
     for i in range(n):
+        if work[STOP] != 0:
+            break
         row_total, row_square = row_sums(cost[i], shift, mean, m)
         total += row_total
         square += row_square

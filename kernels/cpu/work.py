@@ -7,6 +7,7 @@ REDUCTIONS = 3  # bids without eps of the exact finish
 PATHS = 4  # shortest augmenting paths
 LIST_RELAXATIONS = 5  # candidate lists offered to a search
 ROW_RELAXATIONS = 6  # whole rows offered to a search
+TIE_SCANS = 7  # whole rows scanned to match ties
 COUNTERS = (
     "bids",
     "bid_scans",
@@ -15,4 +16,7 @@ COUNTERS = (
     "paths",
     "list_relaxations",
     "row_relaxations",
+    "tie_scans",
 )
+STOP = len(COUNTERS)  # no count: whoever sets it from another thread ends the solve within a row
+SLOTS = STOP + 1

@@ -1,0 +1,66 @@
+"""Matching by ties: the tight pairs that it leaves are a maximum matching of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from families import make
+from immiscible_fast.kernels.cpu import ties
+from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, TIE_SCANS
+from numba import njit
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from immiscible_fast.backends import numba_cpu
+
+TIED = ("all_equal", "two_valued", "small_integers", "modular", "blocks", "diagonal", "sparse_ties")
+
+
+@njit
+def reduced_columns(cost, m, price, work):
+    ties.reduce_columns(cost, m, price, work)
+
+
+def match(cost):
+    """(prices, duals, column of each row) after column reduction and matching."""
+    n, m = cost.shape
+    work = np.zeros(SLOTS, np.int64)
+    low = np.zeros(m, cost.dtype)
+    reduced_columns(cost, m, low, work)
+    price, dual = low.astype(np.float64), np.zeros(n + 1)
+    owner, column, free = np.full(m, -1), np.full(n + 1, -1), np.empty(n, np.int64)
+    hits, hit_costs = np.empty((1, m), np.uint32), np.empty((1, m), cost.dtype)
+    left = ties.match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work)
+    column = column[:n]
+    assert np.array_equal(np.sort(free[:left]), np.flatnonzero(column < 0))
+    matched = np.flatnonzero(column >= 0)
+    assert np.array_equal(owner[column[matched]], matched)
+    assert (owner >= 0).sum() == matched.size
+    assert work[TIE_SCANS] <= ties.PHASES * n
+    return price, dual[:n], column
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("family", TIED)
+def test_tight_pairs_are_matched_and_nearly_as_many_as_can_be(family, dtype, rng):
+    for n in (16, 17, 50, 130):
+        cost = np.ascontiguousarray(make(family, rng, n, n, dtype))
+        price, dual, column = match(cost)
+        finite = np.where(np.isfinite(cost), cost, np.inf).min(0)
+        assert np.array_equal(price, -finite.astype(np.float64))
+        values = cost.astype(np.float64) + price
+        assert np.array_equal(dual, values.min(1))
+        matched = np.flatnonzero(column >= 0)
+        assert (values[matched, column[matched]] == dual[matched]).all()
+        tight = csr_array(values == dual[:, None])
+        most = (maximum_bipartite_matching(tight, perm_type="column") >= 0).sum()
+        assert matched.size >= most - n // 20
+
+
+@pytest.mark.parametrize("family", ["all_equal", "zeros", "rows_all_equal", "diagonal", "offset"])
+def test_what_ties_solve_takes_neither_bids_nor_paths(family, rng):
+    cost = make(family, rng, 300, 300, "float32")
+    counted = numba_cpu.solve(cost[None], exact=True, tol=0.01).work[0]
+    work = dict(zip(COUNTERS, counted.tolist(), strict=True))
+    assert work["bids"] == work["paths"] == work["row_relaxations"] == 0
+    assert work["dual_scans"] + work["tie_scans"] <= 900
