@@ -12,7 +12,10 @@
    into [1, 2): exact, and no square overflows or vanishes.
 4. manhattan, sum_d |x_id - y_jd|, is no product; coordinates are added one by one.
 5. Programs are ordered so that those which run together share rows of x and y in the L2 cache.
-6. Where samples come in groups, sorted, a tile whose rows and columns have no group in common is
+6. Tensor cores work at full speed on rows that lie in memory as the product sees them, aligned.
+   Where rows do not, a copy that does is made by the kernel of the norms, which has to read them
+   anyway, if it is small beside the costs; else each tile of the product makes it for itself.
+7. Where samples come in groups, sorted, a tile whose rows and columns have no group in common is
    left unwritten.
 """
 
@@ -27,9 +30,11 @@ import triton.language as tl
 from torch import Tensor
 
 from .launch import AMD, capability
-from .tiles import STRIPE, launch_parameters
+from .tiles import STRIPE, in_pieces, launch_parameters
 
 DOT_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+
+COPY_BYTES = 128 << 20  # copies of the samples may take that, or a quarter of float32 costs
 
 
 @triton.jit
@@ -46,7 +51,7 @@ def locate_tile(n, m, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, STRIPE: tl.c
 
 @triton.jit
 def share_no_group(group, i_n, i_m, n, m, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr):
-    """Whether the sorted groups of a tile's rows and those of its columns lie apart (6)."""
+    """Whether the sorted groups of a tile's rows and those of its columns lie apart (7)."""
     first_n = tl.load(group + i_n * BLOCK_N)
     last_n = tl.load(group + tl.minimum(i_n * BLOCK_N + BLOCK_N, n) - 1)
     first_m = tl.load(group + i_m * BLOCK_M)
@@ -68,12 +73,13 @@ def load_samples(p_x, m_d, p_shift, b_factor, DOT_TYPE: tl.constexpr):
 
 @triton.jit(do_not_specialize=["n"])
 def norm_kernel(
-    x, shift, factor, norm,
-    n, D,
+    x, shift, factor, norm, copy,
+    n, D, width,
     stride_xb, stride_xn, stride_xd, stride_shift,
     COSINE: tl.constexpr, DOT_TYPE: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Squared norms (2); for the cosine each row's factor (3) and 1 / norm of what it gives."""
+    """Squared norms (2), or for the cosine each row's factor (3) and 1 / norm of what it gives; and
+    the copy (6), whose rows are ``width`` entries long, the last of them zero."""
     blocks = tl.cdiv(n, ROWS)
     i_b = (tl.program_id(0) // blocks).to(tl.int64)
     o_n = tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)
@@ -93,13 +99,16 @@ def norm_kernel(
         tl.store(factor + i_b * n + o_n, b_row, mask=m_n)
         b_factor = b_row[:, None]
     b_sum = tl.zeros((ROWS, BLOCK_D), tl.float32)
-    for i_d in range(0, D, BLOCK_D):
+    for i_d in range(0, width, BLOCK_D):
         o_x = (i_d + o_d).to(tl.int64)[None, :]
         p_shift = None
         if shift is not None:
             p_shift = shift + i_b * stride_shift + o_x
         m_x = m_n[:, None] & (o_x < D)
         b_x = load_samples(p_x + o_x * stride_xd, m_x, p_shift, b_factor, DOT_TYPE)
+        if copy is not None:
+            p_copy = copy + (i_b * n + o_n)[:, None] * width + o_x
+            tl.store(p_copy, b_x, mask=m_n[:, None] & (o_x < width))
         b_x = b_x.to(tl.float32)
         b_sum += b_x * b_x
     b_norm = tl.sum(b_sum, axis=1)
@@ -264,10 +273,16 @@ def pairwise(
     if metric == "manhattan":
         return _launch_manhattan(x, y, out, arguments)
     dtype = x.dtype if x.dtype == y.dtype else torch.float32
-    norm_x, factor_x = row_norms(x, shift_x, metric, dtype)
-    norm_y, factor_y = row_norms(y, shift_y, metric, dtype)
-    align = math.gcd(D, *x.stride()[:2], *y.stride()[:2], 16)
     plain = shift_x is None and shift_y is None and metric != "cosine" and x.dtype == y.dtype
+    align = math.gcd(D, *x.stride()[:2], *y.stride()[:2], 16)
+    once = dtype != torch.float32 or precision == "tf32"
+    copied = (in_pieces(align, dtype) or (once and not plain)) and copies_fit(x, y, out, dtype)
+    x, norm_x, factor_x = prepare(x, shift_x, metric, dtype, copied)
+    y, norm_y, factor_y = prepare(y, shift_y, metric, dtype, copied)
+    if copied:
+        plain, align, D = True, 16, x.shape[2]
+        arguments |= {"D": D, "shift_x": None, "shift_y": None}
+        factor_x = factor_y = None
     of = capability(x.device)
     if dtype != torch.float32 or of == AMD:  # whose matrix cores multiply float32 as it is
         precision = "ieee"
@@ -286,23 +301,30 @@ def pairwise(
     )  # fmt: skip
 
 
-def row_norms(
-    x: Tensor, shift: Tensor | None, metric: str, dtype: torch.dtype
-) -> tuple[Tensor | None, Tensor | None]:
-    """What the product of a metric needs to know of rows: (B, n) norms and factors, or None."""
-    if metric == "dot":
-        return None, None
+def copies_fit(x: Tensor, y: Tensor, out: Tensor, dtype: torch.dtype) -> bool:
+    """Whether copies of the samples are small, or small beside the costs (6)."""
+    return (x.numel() + y.numel()) * dtype.itemsize <= max(COPY_BYTES, out.numel())
+
+
+def prepare(
+    x: Tensor, shift: Tensor | None, metric: str, dtype: torch.dtype, copied: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Samples for the product of a metric, and the (B, n) norms and factors that it needs."""
+    if metric == "dot" and not copied:
+        return x, None, None
     batch, n, D = x.shape
-    width = max(16, min(triton.next_power_of_2(D), 1024))
-    rows = 2048 // width
+    width = triton.cdiv(D, 16) * 16 if copied else D
+    block = max(16, min(triton.next_power_of_2(D), 1024))
+    rows = 2048 // block
     norm = torch.empty(batch, n, dtype=torch.float32, device=x.device)
     factor = torch.empty_like(norm) if metric == "cosine" else None
+    copy = torch.empty(batch, n, width, dtype=dtype, device=x.device) if copied else None
     norm_kernel[(batch * triton.cdiv(n, rows),)](
-        x, shift, factor, norm, n, D, x.stride(0), x.stride(1), x.stride(2),
+        x, shift, factor, norm, copy, n, D, width, x.stride(0), x.stride(1), x.stride(2),
         0 if shift is None else shift.stride(0), COSINE=metric == "cosine",
-        DOT_TYPE=DOT_TYPES[dtype], ROWS=rows, BLOCK_D=width, num_warps=4,
+        DOT_TYPE=DOT_TYPES[dtype], ROWS=rows, BLOCK_D=block, num_warps=4,
     )  # fmt: skip
-    return norm, factor
+    return x if copy is None else copy, None if metric == "dot" else norm, factor
 
 
 def _launch_manhattan(x: Tensor, y: Tensor, out: Tensor, arguments: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@
    the device, and many samples large ones.
 3. Operands of several steps are on the way at a time, as many as shared memory holds, up to four.
 4. Registers limit the rest: the widest tile is for devices whose tensor cores take operands that
-   come straight from memory, and for the A100; what is loaded a little at a time, or passes through
-   registers on its way, comes in less deep blocks. None of these spills; a test compiles them all.
+   come straight from memory, and for the A100; what passes through registers on its way comes in
+   less deep blocks, and what is loaded a little at a time in the smallest. None of these spills; a
+   test compiles them all.
 """
 
 from __future__ import annotations
@@ -74,12 +75,12 @@ def launch_parameters(
     once = dtype != torch.float32 or precision == "tf32" or capability == AMD
     by_register = capability[0] not in (9, 10)  # how tensor cores get their operands
     kind = "once" if once else precision
-    pieces = align * dtype.itemsize < 8
+    pieces = in_pieces(align, dtype)
     if kind == "tf32x3" and by_register:
         kind = "tf32x3, by register"
-    wide = plain and not pieces and not grouped and capability in WIDE
+    wide = plain and not grouped and capability in WIDE
     tiles = [tile for tile in TILES[kind] if tile.BLOCK_M <= 128 or wide]
-    if pieces and kind != "once":
+    if pieces:
         tiles = tiles[-1:]
     tile = min(tiles, key=lambda tile: _time(tile, n, m, batch, capability))
     depth = tile.BYTES_D // dtype.itemsize
@@ -92,6 +93,11 @@ def launch_parameters(
     return Parameters(
         tile.BLOCK_N, tile.BLOCK_M, depth, tile.num_warps, 2 if capability == AMD else stages
     )
+
+
+def in_pieces(align: int, dtype: torch.dtype) -> bool:
+    """Whether rows have to be loaded less than eight bytes at a time."""
+    return align * dtype.itemsize < 8
 
 
 def _time(tile: Tile, n: int, m: int, batch: int, capability: tuple[int, int]) -> float:
