@@ -111,7 +111,7 @@ def bid_in_turn_kernel(
         sweep = next_free(p_column, row, row_stop, BLOCK)
         i_row = sweep
         degenerate = (tl.load(p_flags + tl.program_id(0)) & DEGENERATE) > 0
-        running = (i_row < row_stop) & (degenerate == 0)
+        running = ((i_row < row_stop) | (phase > 0)) & (degenerate == 0)
         while running:
             if (i_row < row_stop) & (budget > 0):
                 centre = tl.load(p_centre + i_row)

@@ -26,7 +26,7 @@ from .problems import Problems, column_rows, row_columns, working
 from .statistics import Units
 
 FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations
-UPDATES = 21  # of the rows, and as many of the columns
+UPDATES = 30  # of the rows, and as many of the columns
 OVER_RELAXATION = 1.8
 
 
