@@ -28,6 +28,10 @@ bench-full: .venv/bench-ready
 report: .venv/bench-ready
 	$(BIN)/python -m bench.report
 
+# Where there is a GPU there may be no network: with the packages of PYTHON as they are. Options in ARGS.
+gpu-check:
+	$(PYTHON) -m bench.gpu_check $(ARGS)
+
 .venv/ready: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) -e ".[demo,test,lint]"

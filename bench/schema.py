@@ -37,7 +37,7 @@ DEFAULTS = {  # of a row; not written
     "permutation": True,
     "iterations": 1,
 }
-LISTS = ("rows", "skipped", "profile")  # written one entry on a line
+LISTS = ("rows", "skipped", "profile", "jobs", "targets")  # written one entry on a line
 Result = dict[str, Any]
 Row = dict[str, Any]
 
