@@ -79,6 +79,8 @@ def pairwise_cases() -> Iterator[Case]:
         yield case("odd, long, shifted", RARE, 1, 1023, 49151, shifted=True)
         yield case("one", often, 1, 1, 1)
         yield case("D=2", RARE, 1, 4096, 2)
+        yield case("D=2, many", RARE, 1, 65536, 2)
+        yield case("D=49156", RARE, 1, 1024, 49156)
         yield case("odd", RARE, 3, 1023, 3071)
         yield case("to fp16", RARE, out=torch.float16)
         yield case("to fp16, odd, long", RARE, 3, 1023, 49151, out=torch.float16)

@@ -288,7 +288,7 @@ def pairwise(
         precision = "ieee"
     parameters = launch_parameters(
         n, m, D, dtype, of, batch=batch, precision=precision,
-        plain=plain, align=align, grouped=group is not None,
+        plain=plain, align=align, align_out=arguments["ALIGN_M"], grouped=group is not None,
     )  # fmt: skip
     tiles = triton.cdiv(n, parameters.BLOCK_N) * triton.cdiv(m, parameters.BLOCK_M)
     product_kernel[(batch * tiles,)](
@@ -315,7 +315,7 @@ def prepare(
     batch, n, D = x.shape
     width = triton.cdiv(D, 16) * 16 if copied else D
     block = max(16, min(triton.next_power_of_2(D), 1024))
-    rows = 2048 // block
+    rows = min(32, 2048 // block)
     norm = torch.empty(batch, n, dtype=torch.float32, device=x.device)
     factor = torch.empty_like(norm) if metric == "cosine" else None
     copy = torch.empty(batch, n, width, dtype=dtype, device=x.device) if copied else None

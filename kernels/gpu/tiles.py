@@ -52,7 +52,7 @@ TILES = {
     "once": ONCE,  # one product on tensor cores: float16, bfloat16, "tf32"
     "tf32x3": (Tile(128, 128, 128, 8, 1.0), Tile(64, 128, 128, 4, 0.8), Tile(64, 64, 128, 4, 0.6)),
     "tf32x3, by register": (Tile(128, 64, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),
-    "ieee": (Tile(128, 128, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),  # no tensor cores
+    "ieee": (Tile(64, 128, 64, 8, 1.0), Tile(64, 64, 64, 4, 0.8)),  # no tensor cores
 }
 
 
@@ -67,10 +67,12 @@ def launch_parameters(
     precision: str = "ieee",
     plain: bool = True,
     align: int = 16,
+    align_out: int = 4,
     grouped: bool = False,
 ) -> Parameters:
-    """For products of type ``dtype``: ``plain`` operands go to them as they are in memory, and
-    rows start at multiples of ``align`` entries. Of wide tiles, fewer are without a common group.
+    """For products of type ``dtype``: ``plain`` operands go to them as they are in memory, rows of
+    samples start at multiples of ``align`` entries and those of costs of ``align_out``. Of wide
+    tiles, fewer are without a common group.
     """
     once = dtype != torch.float32 or precision == "tf32" or capability == AMD
     by_register = capability[0] not in (9, 10)  # how tensor cores get their operands
@@ -80,7 +82,7 @@ def launch_parameters(
         kind = "tf32x3, by register"
     wide = plain and not grouped and capability in WIDE
     tiles = [tile for tile in TILES[kind] if tile.BLOCK_M <= 128 or wide]
-    if pieces:
+    if pieces or (kind == "ieee" and align_out == 1):
         tiles = tiles[-1:]
     tile = min(tiles, key=lambda tile: _time(tile, n, m, batch, capability))
     depth = tile.BYTES_D // dtype.itemsize
@@ -96,8 +98,8 @@ def launch_parameters(
 
 
 def in_pieces(align: int, dtype: torch.dtype) -> bool:
-    """Whether rows have to be loaded less than eight bytes at a time."""
-    return align * dtype.itemsize < 8
+    """Whether rows have to be loaded less than sixteen bytes at a time."""
+    return align * dtype.itemsize < 16
 
 
 def _time(tile: Tile, n: int, m: int, batch: int, capability: tuple[int, int]) -> float:
