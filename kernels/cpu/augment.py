@@ -296,7 +296,8 @@ def exact_finish(cost, price, owner, column, lists, tied, work):
     """Make the assignment optimal; False when the costs are infeasible.
 
     ``price`` (width,) are the auction's prices in float64, raised in place; ``column`` (n + 1,)
-    ends in the dummy. If ``tied``, nothing is assigned yet, and ``lists`` are still to be filled.
+    ends in the dummy. If ``tied``, nothing is assigned yet, ``lists`` are still to be filled, and
+    the columns of a square problem are reduced.
     """
     n, width = cost.shape
     m = owner.shape[0]

@@ -14,7 +14,7 @@ from .auction import auction, value_spread
 from .augment import exact_finish
 from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
-from .statistics import centred_statistics, finite_statistics, has_invalid
+from .statistics import centred_statistics, copies, finite_statistics, has_invalid
 from .ties import reduce_columns
 from .vector import GROUPS
 from .work import STOP
@@ -27,6 +27,7 @@ EPS_FACTOR = 20.0
 # Where a row's better values lie closer together than uniform ones would, neighbours fight for the
 # same columns over long distances (points on a line, i * j): start high, and come down slowly.
 STRUCTURED = (0.35, 70.0)  # spread below this, and this over m, in standard deviations
+COPIES = 3.0  # so do rows that have so many equal ones
 ROUGH, STRUCTURED_FACTOR = 2.0, 6.0  # least spread for the first eps, in them; and its factor
 DWARF = 1e5  # prices this much larger than the costs that are paid
 ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
@@ -71,7 +72,8 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
     mean = np.zeros(width)
-    deviation, magnitude = centred_statistics(cost, m, mean, work)
+    totals = np.zeros(n)
+    deviation, magnitude = centred_statistics(cost, m, mean, totals, work)
     if not np.isfinite(deviation + magnitude):
         if has_invalid(cost, m, work):
             return INVALID
@@ -99,9 +101,11 @@ def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
     else:
         last = max(LAST_EPS * spread if exact else tolerance * deviation, np.finfo(cost.dtype).tiny)
         first, factor = FIRST_EPS * spread, EPS_FACTOR
-        if ILL_SCALED * deviation < spread < min(STRUCTURED[0], STRUCTURED[1] / m) * deviation:
+        dense = spread < min(STRUCTURED[0], STRUCTURED[1] / m) * deviation
+        if (dense or copies(totals) > COPIES) and spread > ILL_SCALED * deviation:
             first, factor = FIRST_EPS * ROUGH * deviation, STRUCTURED_FACTOR
         first = max(first, last)
+        last = max(last, first * np.finfo(cost.dtype).eps)  # smaller steps are rounding
         if n < m and not exact:
             first = last  # one phase from equal prices: columns left over must stay the cheapest
         finished, dry = auction(cost, working, owner, column[:n], lists, first, last, factor, work)

@@ -8,6 +8,8 @@ from numba import njit
 from .jit import kernel
 from .work import STOP
 
+SAMPLED_PAIRS = 512
+
 
 @njit(fastmath={"reassoc"})
 def row_sums(row, shift, column_sum, m):
@@ -83,10 +85,27 @@ def finite_statistics(cost, m, work):
     return deviation, np.hypot(deviation, centre)
 
 
+@kernel
+def copies(totals):
+    """About how many copies a row has besides itself, by the sums of a random sample of rows."""
+    n = totals.shape[0]
+    equal, pairs = 0, 0
+    state = np.uint64(1)
+    for _ in range(SAMPLED_PAIRS):
+        state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        i = np.int64((state >> np.uint64(33)) % np.uint64(n))
+        state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
+        j = np.int64((state >> np.uint64(33)) % np.uint64(n))
+        if i != j:
+            pairs += 1
+            equal += 1 if totals[i] == totals[j] and abs(totals[i]) < np.inf else 0
+    return equal * (n - 1) / max(pairs, 1)
+
+
 @njit
-def centred_statistics(cost, m, mean, work):
+def centred_statistics(cost, m, mean, totals, work):
     """(std of the doubly centred costs, their root mean square); ``mean`` (width,) gets the column
-    means less their mean.
+    means less their mean, ``totals`` (n,) the sums of the rows, each less the same constant.
 
     A result that is not finite says that the costs are not, or that their squares overflow.
     """
@@ -98,6 +117,7 @@ def centred_statistics(cost, m, mean, work):
         if work[STOP] != 0:
             break
         row_total, row_square = row_sums(cost[i], shift, mean, m)
+        totals[i] = row_total
         total += row_total
         square += row_square
         rows += row_total * row_total

@@ -46,9 +46,9 @@ def copy(target, source):
 
 
 @kernel
-def match_greedily(cost, price, open_price, dual, owner, column, free, work):
+def match_greedily(cost, price, open_price, dual, owner, column, free, floor, work):
     """Row duals, and a tight column that is free for each row that has one; how many rows have
-    none, now in ``free``."""
+    none, now in ``free``. No c_ij + p_j is below ``floor``."""
     left = 0
     copy(open_price, price)
     for i in range(cost.shape[0]):
@@ -56,7 +56,7 @@ def match_greedily(cost, price, open_price, dual, owner, column, free, work):
             break
         work[DUAL_SCANS] += 1
         first, _, j = row_top2(cost, i, open_price)
-        least = row_min(cost, i, price)
+        least = first if first <= floor else row_min(cost, i, price)
         dual[i] = least
         if first <= least < np.inf:
             owner[j] = i
@@ -130,7 +130,8 @@ def match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work):
     """Match along tight pairs alone; how many rows are left, in ``free``. ``dual`` is written."""
     n, width = cost.shape
     open_price = np.empty(width)
-    left = match_greedily(cost, price, open_price, dual, owner, column, free, work)
+    floor = 0.0 if owner.shape[0] == n else -np.inf  # of reduced columns
+    left = match_greedily(cost, price, open_price, dual, owner, column, free, floor, work)
     if left == 0:
         return 0
     search = (
