@@ -18,6 +18,7 @@ import argparse
 import datetime
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ GROUPS = {"timings": ("pairwise", "calls", "stages", "batches")}
 CHECKS = ("tests", "sanitizer")
 SECONDS = 560.0
 GRACE = 8.0  # seconds in which a part that knows its limit ends by itself
-COMPILED = ("pairwise", "calls", "batches", "pathologies")  # ahead of the timings
+COMPILED = ("pairwise", "calls", "batches", "pathologies", "peers")  # ahead of the timings
 INTERPRETED = {"TRITON_INTERPRET": "1", "IMMISCIBLE_BACKEND": "triton"}
 
 
@@ -63,9 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("there is no GPU that torch can use; --dry-run goes through it without one")
         return 2
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
-        run = Run(options, Path(folder), begin)
-        run.all()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends
+    try:
+        with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+            run = Run(options, Path(folder), begin)
+            run.all()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(report.text(run.result))
     for path in run.paths:
         print(f"written to {path}")
@@ -153,6 +158,8 @@ class Run:
             numbers = set(getattr(sizes, part))
             if part == "batches":
                 numbers = {n for _, n in sizes.batches} | {n for n, _ in sizes.groups}
+            if part == "peers":
+                numbers = {min(sizes.peers)}  # the CPU's solver
             for n in sorted(numbers):
                 command = self._command(part, self.folder / "none", seconds)
                 command += ["--untimed", "--n", str(n)]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,15 @@ def test_the_device_clock_times_calls_and_replays(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
     streams = []
     monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
-    monkeypatch.setattr(
-        torch.cuda, "graph", lambda graph, pool: contextlib.nullcontext(), raising=False
-    )
+    capturing = []
+
+    @contextlib.contextmanager
+    def graph(_, pool):
+        capturing.append(pool)
+        yield
+        capturing.clear()
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
     turns = []
     both = [lambda k=k: turns.append(k) or torch.ones(3) for k in range(2)]
     found = clock.both(clock.EventClock(), both, 0.001)
@@ -108,18 +115,18 @@ def test_the_device_clock_times_calls_and_replays(monkeypatch):
     assert times.rounds == 1
     assert result.shape == (3,)
 
-    def refuses():
-        if len(turns) > 100:
+    def waits():
+        if capturing:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
-        return torch.ones(1)
 
-    turns[:] = [0] * 100
-    calls_of = [lambda: turns.append(1) or refuses()]
-    monkeypatch.setattr(clock.EventClock, "eager", lambda *args: clock.UNTIMED)
-    monkeypatch.setattr(clock.EventClock, "enqueue", lambda *args: None)
-    failed = clock.both(clock.EventClock(), calls_of, 0.001)
+    assert streams == []
+    failed = clock.both(clock.EventClock(), [waits], 0.001)
+    assert failed["eager_ms"] >= 0
     assert failed["graph_ms"] is None
-    assert failed["graph_error"].startswith("RuntimeError: operation not permitted")
+    assert failed["graph_error"] == (
+        "RuntimeError: operation not permitted when stream is capturing"
+    )
+    assert streams == [None]  # the one before, not the capture's
 
 
 def test_targets_are_met_missed_or_not_measured():
@@ -203,6 +210,49 @@ def test_the_time_that_is_left_goes_to_the_parts_that_are_left(tmp_path):
     assert run.share("peers") == pytest.approx(gpu_check.SECONDS, abs=1)
     assert run.share("calls") == pytest.approx(gpu_check.SECONDS * 110 / 170, abs=1)
     assert run.share("checks") == pytest.approx(gpu_check.SECONDS * 170 / 340, abs=1)
+
+
+def test_the_file_is_written_after_every_part(tmp_path, monkeypatch):
+    """A run on a device, in which everything that would be started is a stand-in."""
+    device = {"kind": "cuda", "name": "Some Device", "threads": 4}
+    head = {"device": device, "versions": {}, "created": "2026-01-31T00:00:00+00:00", "commit": "c"}
+    monkeypatch.setattr(gpu_check, "_head", lambda options: head)
+    monkeypatch.setattr(gpu_check, "RESULTS", tmp_path / "results")
+    started, rows_seen = [], []
+
+    def run_together(these, folder, done):
+        for job in these:
+            started.append(job.name)
+            if "--rows" in job.command and "--untimed" not in job.command:
+                rows = Path(job.command[job.command.index("--rows") + 1])
+                rows.write_text(report.as_line({"part": job.name, "case": "a", "n": 1}) + "\n")
+            done(jobs.Outcome(job.name, jobs.FAILED if job.name == "calls" else jobs.OK, 1.0, 0))
+            files = list((tmp_path / "results").glob("*.json"))
+            rows_seen.append(len(json.loads(files[0].read_text())["rows"]) if files else 0)
+
+    monkeypatch.setattr(jobs, "run_together", run_together)
+    arguments = ["--no-install", "--only", "calls,peers", "--tag", "x", "--n", "1024"]
+    options = gpu_check._parser().parse_args([*arguments, "--output", str(tmp_path / "copy")])
+    run = gpu_check.Run(options, tmp_path, time.monotonic())
+    run.all()
+    assert started[:2] == ["compile calls n=1024", "compile calls n=2048"]
+    assert started[-2:] == ["calls", "peers"]
+    assert rows_seen[-1] >= 1
+    (path,) = (tmp_path / "results").glob("*.json")
+    assert path.name == "2026-01-31-some-device-x.json"
+    assert path.read_text() == (tmp_path / "copy" / path.name).read_text()
+    result = json.loads(path.read_text())
+    assert [row["part"] for row in result["rows"]] == ["calls", "peers"]
+    assert [job["job"] for job in result["jobs"]] == ["calls", "peers"]
+    assert report.failures(result) == ["calls: failed (exit code 0)"]
+
+
+def test_a_device_is_described(monkeypatch):
+    found = types.SimpleNamespace(major=9, minor=0, multi_processor_count=132)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: found)
+    monkeypatch.setenv("PATH", "/nowhere")
+    facts = gpu_check._gpu_facts()
+    assert (facts["capability"], facts["multiprocessors"], facts["driver"]) == ("9.0", 132, "")
 
 
 def test_without_a_gpu_the_command_says_so(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -21,6 +22,10 @@ SANITIZER_FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer",
 SANITIZER_TOOLS = ("memcheck", "racecheck")
 FOUND_ERRORS = 86  # exit code of the sanitizer if it found any
 NEED_NO_GPU = ("test_gpu_ahead_of_time", "test_gpu_check")
+# In a group that can be ended whole; yet what ends this session is to end it, too.
+OWN_GROUP: dict[str, Any] = (
+    {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
+)
 OK, FAILED, STOPPED, MISSING = "ok", "failed", "stopped", "not installed"
 
 
@@ -98,7 +103,7 @@ class _Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                **OWN_GROUP,
             )
 
     def outcome(self) -> Outcome | None:
@@ -185,6 +190,8 @@ def test_jobs(python: str, seconds: float, *, collect: bool = False) -> list[Job
     options += ["-p", "no:cacheprovider"]
     if '"slow' in (ROOT / "pyproject.toml").read_text():  # pytest knows the marker
         options += ["-m", "not slow"]
+    if importlib.util.find_spec("xdist") and not collect:  # most of the time goes to a compiler
+        options += ["-n", str(max(1, (os.cpu_count() or 1) // 4))]
     return [
         Job(f"tests {path.name}", [python, "-m", "pytest", f"tests/{path.name}", *options], seconds)
         for path in files

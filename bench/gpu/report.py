@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the command must be able to say that there is no torch
 VERSION = 1
 REQUIRED = ("schema", "kind", "created", "commit", "device", "versions", "jobs", "rows", "targets")
 NOT_MEASURED = "not measured"
+TAIL = 700  # characters of the log of a job that failed, in the table
 Result = dict[str, Any]
 TABLES: dict[str, tuple[str, ...]] = {  # part -> columns beside the case
     "pairwise": ("n", "graph_ms", "matmul_graph_ms", "of_matmul", "tflop_s", "of_peak", "error"),
@@ -136,6 +137,9 @@ def text(result: Result, *, every: bool = False) -> str:
     bad_lines = failures(result)
     if bad_lines:
         lines += ["", f"failures: {len(bad_lines)}", *bad_lines[:20]]
+    for job in result["jobs"]:
+        if job.get("tail"):
+            lines += ["", f"end of {job['job']}:", job["tail"][-TAIL:]]
     return "\n".join(lines)
 
 
