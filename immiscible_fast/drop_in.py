@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import validation
+from . import ops, validation
 from .backends.cpu import as_solver_array, solve_any_shape
+from .backends.select import on_gpu
 
 
 def linear_sum_assignment(
@@ -47,6 +48,11 @@ def linear_sum_assignment(
         on the wrong side.
     TypeError
         If it is not of real numbers.
+
+    Notes
+    -----
+    A tensor on a GPU is solved there; to raise as SciPy does, the call then waits for the answer,
+    which ``solve_assignment`` does not.
 
     Examples
     --------
@@ -96,7 +102,8 @@ def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) ->
     Raises
     ------
     TypeError, ValueError
-        If ``cost`` is no dense real tensor of three dimensions, or its values are unusable.
+        If ``cost`` is no dense real tensor of three dimensions, or its values are unusable (which
+        is not looked for on a GPU: some assignment comes back).
 
     Examples
     --------
@@ -107,6 +114,8 @@ def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) ->
     matrix = _real_tensor("cost", cost)
     if matrix.ndim != 3:
         raise ValueError(f"cost must have shape (B, w, t), got {tuple(matrix.shape)}")
+    if on_gpu(matrix):
+        return _columns_on_gpu(matrix, False, limit)[0]
     index = _columns(as_solver_array(matrix), False, limit)
     return torch.from_numpy(index).to(matrix.device)
 
@@ -159,12 +168,38 @@ def _tensor_assignment(cost: Tensor, maximize: bool, limit: float) -> tuple[Tens
     matrix = _real_tensor("cost_matrix", cost)
     if matrix.ndim not in (2, 3):
         raise ValueError(f"expected a matrix (2-D array), got a {matrix.ndim} array")
-    costs = as_solver_array(matrix if matrix.ndim == 3 else matrix[None])
-    rows, columns = _pairs(_columns(costs, maximize, limit), min(costs.shape[1:]))
+    batch = matrix if matrix.ndim == 3 else matrix[None]
+    if on_gpu(batch):
+        index, converged = _columns_on_gpu(batch, maximize, limit)
+        if not bool(converged.all()):
+            invalid = batch.isnan() | (batch == (torch.inf if maximize else -torch.inf))
+            raise ValueError(
+                validation.INVALID_ENTRIES if bool(invalid.any()) else validation.INFEASIBLE
+            )
+    else:
+        index = torch.from_numpy(_columns(as_solver_array(batch), maximize, limit))
+    rows, columns = _pairs(index, min(batch.shape[1:]))
     if matrix.ndim == 2:
-        matched = rows[0] >= 0
-        rows, columns = rows[0][matched], columns[0][matched]
-    return torch.from_numpy(rows).to(matrix.device), torch.from_numpy(columns).to(matrix.device)
+        rows, columns = rows[0], columns[0]
+        if limit < np.inf:
+            rows, columns = rows[rows >= 0], columns[rows >= 0]
+    return rows.to(matrix.device), columns.to(matrix.device)
+
+
+def _columns_on_gpu(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor, Tensor]:
+    """As ``_columns``, with whether each problem of the batch could be solved, (B,)."""
+    if not cost.is_floating_point():
+        cost = cost.to(torch.float64)
+    if maximize:
+        cost = -cost
+    if limit == np.inf or cost.numel() == 0:
+        answer = ops.solve(cost, "exact", 1.0)
+        return answer.index, answer.converged
+    if float(torch.tensor(limit, dtype=cost.dtype)) != limit:
+        cost = cost.to(torch.float64)
+    answer = ops.solve(cost.clamp(max=limit), "exact", 1.0)
+    paid = cost.gather(2, answer.index.clamp(min=0)[:, :, None])[:, :, 0]
+    return torch.where(paid <= limit, answer.index, -1), answer.converged
 
 
 def _columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
@@ -193,9 +228,9 @@ def _columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArr
     return np.where(paid <= limit, index, -1)
 
 
-def _pairs(index: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs(index: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Assigned rows in order and their columns, (B, count) each and -1 where there are fewer, of
     (B, n) columns or -1."""
-    rows = np.argsort(index < 0, axis=1, kind="stable")[:, :count]
-    columns = np.take_along_axis(index, rows, axis=1)
-    return np.where(columns < 0, -1, rows), columns
+    rows = torch.argsort((index < 0).to(torch.uint8), dim=1, stable=True)[:, :count]
+    columns = index.gather(1, rows)
+    return torch.where(columns < 0, -1, rows), columns

@@ -119,7 +119,7 @@ def reduce_rows_kernel(
             first, second, j = best_two(p_row, p_price, 0.0, scale, col, col_stop, BLOCK)
             budget -= 1
             held = tl.load(p_owner + j)
-            rise = second - first
+            rise = second - tl.minimum(first, 1e300)  # inf - inf would be no number
             lifts = (rise > 0) & (rise < float("inf"))
             next_row = row * 0 - 1
             if (first < float("inf")) & ((held == FREE) | ((held >= 0) & lifts)):
