@@ -26,7 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .problems import Problems, one_problem, row_columns
+from .problems import Problems, one_problem, part_of_batch, row_columns
 from .scan import best_two, fill, next_free
 from .statistics import DEGENERATE, Units
 
@@ -52,10 +52,11 @@ def bid_kernel(
     stride_batch, stride_row, n, m, eps,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_batch = tl.program_id(1).to(tl.int64)
-    i_row = tl.program_id(0)
+    i_batch, i_row = part_of_batch(n)
     if tl.load(p_column + i_batch * n + i_row) == -1:
-        i_problem, start, stop = row_columns(p_first, p_last, i_row, i_row < n, n, m, GROUPED)
+        i_problem, start, stop = row_columns(
+            p_first, p_last, i_batch, i_row, i_row < n, n, m, GROUPED
+        )
         centre = tl.load(p_centre + i_batch * n + i_row)
         scale = tl.load(p_scale + i_problem).to(centre.dtype)
         p_row = p_cost + i_batch * stride_batch + i_row.to(tl.int64) * stride_row
@@ -71,8 +72,8 @@ def bid_kernel(
 
 @triton.jit(do_not_specialize=["n", "m"])
 def award_kernel(p_bid, p_price, p_owner, p_column, n, m, BLOCK: tl.constexpr):
-    i_batch = tl.program_id(1).to(tl.int64)
-    o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
+    o_col = i_block * BLOCK + tl.arange(0, BLOCK)
     o_flat = i_batch * m + o_col
     b_key = tl.load(p_bid + o_flat, mask=o_col < m, other=NO_BID)
     m_won = (o_col < m) & (b_key != NO_BID)
@@ -174,12 +175,12 @@ def auction(
     at = (cost.stride(0), cost.stride(1))
     shape = {"n": n, "m": m}
     for _ in range(ROUNDS):
-        bid_kernel[(n, batch)](
+        bid_kernel[(n * batch,)](
             cost, price, *units[:3], first, last, column, bids, *at, **shape,
             eps=eps * (FIRST_FACTOR.value if cold else 1),
             BLOCK=min(problems.lanes, 1024), GROUPED=problems.grouped, num_warps=4,
         )  # fmt: skip
-        award_kernel[(triton.cdiv(m, 256), batch)](
+        award_kernel[(triton.cdiv(m, 256) * batch,)](
             bids, price, owner, column, **shape, BLOCK=256, num_warps=4
         )
     square = n == m

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .problems import Problems, one_problem, precise, row_columns
+from .problems import Problems, one_problem, part_of_batch, precise, row_columns
 from .scan import best_two
 from .statistics import Units
 
@@ -28,10 +28,9 @@ def row_terms_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_least, p_paid,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_row = tl.program_id(0)
-    i_problem, start, stop = row_columns(p_first, p_last, i_row, i_row < n, n, m, GROUPED)
+    i_batch, i_row = part_of_batch(n)
+    i_problem, start, stop = row_columns(p_first, p_last, i_batch, i_row, i_row < n, n, m, GROUPED)
     if tl.load(p_wanted + i_problem) > 0:
-        i_batch = tl.program_id(1).to(tl.int64)
         i_flat = i_batch * n + i_row
         scale = tl.load(p_scale + i_problem)
         p_row = p_cost + i_batch * stride_batch + i_row.to(tl.int64) * stride_row
@@ -104,7 +103,7 @@ def certificate(
     cost, first, last = problems
     batch, n, m = cost.shape
     shape = {"n": n, "m": m, "GROUPED": problems.grouped, "num_warps": 4}
-    row_terms_kernel[(n, batch)](
+    row_terms_kernel[(n * batch,)](
         cost, price, units.scale, first, last, wanted, column, proof.least, proof.paid,
         cost.stride(0), cost.stride(1), BLOCK=min(problems.lanes, 1024), **shape,
     )  # fmt: skip

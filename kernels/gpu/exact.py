@@ -30,7 +30,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .problems import Problems, one_problem, precise, row_columns
+from .problems import Problems, one_problem, part_of_batch, precise, row_columns
 from .scan import NOBODY, best_two, fill, next_free
 from .statistics import Units
 
@@ -45,10 +45,9 @@ def claim_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_owner,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_row = tl.program_id(0)
-    i_problem, start, stop = row_columns(p_first, p_last, i_row, i_row < n, n, m, GROUPED)
+    i_batch, i_row = part_of_batch(n)
+    i_problem, start, stop = row_columns(p_first, p_last, i_batch, i_row, i_row < n, n, m, GROUPED)
     if tl.load(p_wanted + i_problem) > 0:
-        i_batch = tl.program_id(1).to(tl.int64)
         scale = tl.load(p_scale + i_problem)
         p_row = p_cost + i_batch * stride_batch + i_row.to(tl.int64) * stride_row
         own = tl.load(p_column + i_batch * n + i_row)
@@ -341,7 +340,7 @@ def exact_finish(
     strides = (cost.stride(0), cost.stride(1))
     shape = {"n": n, "m": m, "GROUPED": problems.grouped, "BLOCK": min(problems.lanes, 2048)}
     matched = (cost, price, units.scale, first, last, wanted, column, owner)
-    claim_kernel[(n, batch)](*matched, *strides, **shape | {"BLOCK": min(problems.lanes, 1024)})
+    claim_kernel[(n * batch,)](*matched, *strides, **shape | {"BLOCK": min(problems.lanes, 1024)})
     settle_kernel[(problems.slots,)](
         price, first, last, wanted, column, owner, **shape, num_warps=problems.warps
     )

@@ -81,10 +81,15 @@ def one_problem(p_first, p_last, n, m, GROUPED: tl.constexpr):
 
 
 @triton.jit
-def row_columns(p_first, p_last, i_row, m_row, n, m, GROUPED: tl.constexpr):
-    """(problem, first column, column after the last) of rows of the batch of this program of a
-    launch over (rows, batch)."""
-    i_batch = tl.program_id(1)
+def part_of_batch(parts):
+    """(batch, part) of this program, of so many parts of each batch."""
+    i_program = tl.program_id(0)
+    return (i_program // parts).to(tl.int64), i_program % parts
+
+
+@triton.jit
+def row_columns(p_first, p_last, i_batch, i_row, m_row, n, m, GROUPED: tl.constexpr):
+    """(problem, first column, column after the last) of rows of a batch."""
     if GROUPED:
         start = tl.load(p_first + i_batch * n + i_row, mask=m_row, other=0)
         stop = tl.load(p_last + i_batch * n + i_row, mask=m_row, other=0)
@@ -94,12 +99,12 @@ def row_columns(p_first, p_last, i_row, m_row, n, m, GROUPED: tl.constexpr):
 
 
 @triton.jit
-def column_rows(p_first, p_last, i_col, m_col, n, m, GROUPED: tl.constexpr):
+def column_rows(p_first, p_last, i_batch, i_col, m_col, n, m, GROUPED: tl.constexpr):
     """(problem, first row, row after the last) of columns, likewise."""
     if GROUPED:
-        return row_columns(p_first, p_last, i_col, m_col, n, m, GROUPED)
+        return row_columns(p_first, p_last, i_batch, i_col, m_col, n, m, GROUPED)
     else:
-        return tl.program_id(1) + i_col * 0, i_col * 0, n + i_col * 0
+        return i_batch + i_col * 0, i_col * 0, n + i_col * 0
 
 
 @triton.jit

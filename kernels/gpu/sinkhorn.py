@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .problems import Problems, column_rows, row_columns, working
+from .problems import Problems, column_rows, part_of_batch, row_columns, working
 from .statistics import Units
 
 FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations
@@ -44,10 +44,10 @@ def update_rows_kernel(
     stride_batch, stride_row, n, m, eps,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_batch = tl.program_id(1).to(tl.int64)
-    i_row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    i_batch, i_block = part_of_batch(tl.cdiv(n, ROWS))
+    i_row = i_block * ROWS + tl.arange(0, ROWS)
     m_row = i_row < n
-    i_problem, start, stop = row_columns(p_first, p_last, i_row, m_row, n, m, GROUPED)
+    i_problem, start, stop = row_columns(p_first, p_last, i_batch, i_row, m_row, n, m, GROUPED)
     centre = tl.load(p_centre + i_batch * n + i_row, mask=m_row, other=0.0)[:, None]
     scale = tl.load(p_scale + i_problem, mask=m_row, other=1.0).to(centre.dtype)[:, None]
     # Exponents of two, in units of eps.
@@ -69,7 +69,7 @@ def update_rows_kernel(
     potential = tl.where(row_sum > 0, -(row_safe + tl.log2(tl.maximum(row_sum, 1e-37))), 0.0)[
         :, None
     ]
-    i_part = (i_batch * tl.num_programs(0) + tl.program_id(0)) * m
+    i_part = (i_batch * tl.cdiv(n, ROWS) + i_block) * m
     for i_start in range(low, high, BLOCK):
         o_flat = i_start + tl.arange(0, BLOCK)
         o_col = o_flat[None, :]
@@ -88,10 +88,10 @@ def update_columns_kernel(
     p_max, p_sum, p_price, p_unit, p_first, p_last, n, m, parts, eps, omega, log2_share,
     ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_batch = tl.program_id(1).to(tl.int64)
-    o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
+    o_col = i_block * BLOCK + tl.arange(0, BLOCK)
     m_col = o_col < m
-    i_problem, start, stop = column_rows(p_first, p_last, o_col, m_col, n, m, GROUPED)
+    i_problem, start, stop = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
     first_part, last_part = start // ROWS, (stop + ROWS - 1) // ROWS
     b_max = tl.full([PARTS, BLOCK], -float("inf"), tl.float32)
     b_sum = tl.zeros([PARTS, BLOCK], tl.float32)
@@ -132,12 +132,12 @@ def sinkhorn(problems: Problems, units: Units, price: Tensor, *, updates: int = 
     for step in range(updates):
         eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
         omega = OVER_RELAXATION if step < updates - 1 else 1.0
-        update_rows_kernel[(parts, batch)](
+        update_rows_kernel[(parts * batch,)](
             cost, price, units.centre, units.scale, units.unit, first, last, part_max, part_sum,
             cost.stride(0), cost.stride(1), **shape, eps=eps,
             BLOCK=block, num_warps=problems.block_warps,
         )  # fmt: skip
-        update_columns_kernel[(triton.cdiv(m, columns), batch)](
+        update_columns_kernel[(triton.cdiv(m, columns) * batch,)](
             part_max, part_sum, price, units.unit, first, last,
             parts=parts, eps=eps, omega=omega, log2_share=share,
             **shape, PARTS=32, BLOCK=columns, num_warps=4,

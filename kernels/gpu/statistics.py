@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .problems import Problems, column_rows, one_problem, row_columns, widened
+from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, widened
 
 INVALID, DEGENERATE = tl.constexpr(1), tl.constexpr(2)
 
@@ -32,10 +32,10 @@ def row_moments_kernel(
     stride_batch, stride_row, n, m,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_batch = tl.program_id(1).to(tl.int64)
-    i_row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    i_batch, i_block = part_of_batch(tl.cdiv(n, ROWS))
+    i_row = i_block * ROWS + tl.arange(0, ROWS)
     m_row = i_row < n
-    _, start, stop = row_columns(p_first, p_last, i_row, m_row, n, m, GROUPED)
+    _, start, stop = row_columns(p_first, p_last, i_batch, i_row, m_row, n, m, GROUPED)
     p_row = p_cost + i_batch * stride_batch + i_row[:, None].to(tl.int64) * stride_row
     low = tl.min(tl.where(m_row, start, m), 0)
     high = tl.max(tl.where(m_row, stop, 0), 0)
@@ -52,7 +52,7 @@ def row_moments_kernel(
         invalid += tl.sum(((b_cost != b_cost) | (b_cost == -float("inf"))).to(tl.int32), 1)
     centre = (total / tl.maximum(count, 1)).to(p_centre.dtype.element_ty)
     square = tl.zeros([ROWS], tl.float64)
-    i_part = (i_batch * tl.num_programs(0) + tl.program_id(0)) * m
+    i_part = (i_batch * tl.cdiv(n, ROWS) + i_block) * m
     for i_start in range(low, high, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)[None, :]
         m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
@@ -75,10 +75,10 @@ def column_moments_kernel(
     p_sum, p_count, p_first, p_last, p_mean, p_square, p_finite, n, m, parts,
     ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_batch = tl.program_id(1).to(tl.int64)
-    o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
+    o_col = i_block * BLOCK + tl.arange(0, BLOCK)
     m_col = o_col < m
-    _, start, stop = column_rows(p_first, p_last, o_col, m_col, n, m, GROUPED)
+    _, start, stop = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
     total = tl.zeros([BLOCK], tl.float64)
     count = tl.zeros([BLOCK], tl.float64)
     low = tl.min(tl.where(m_col, start // ROWS, parts), 0)
@@ -137,11 +137,12 @@ def start_prices_kernel(
     p_mean, p_scale, p_first, p_last, p_price, n, m,
     CENTRED: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    o_col = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
+    o_col = i_block * BLOCK + tl.arange(0, BLOCK)
     m_col = o_col < m
-    o_flat = tl.program_id(1).to(tl.int64) * m + o_col
+    o_flat = i_batch * m + o_col
     if CENTRED:
-        i_problem, _, _ = column_rows(p_first, p_last, o_col, m_col, n, m, GROUPED)
+        i_problem, _, _ = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
         scale = tl.load(p_scale + i_problem, mask=m_col, other=0.0)
         b_price = -(tl.load(p_mean + o_flat, mask=m_col, other=0.0) * scale).to(tl.float32)
     else:
@@ -170,14 +171,14 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     part_sum = new(batch * parts * m, dtype=torch.float64)
     part_count = new(batch * parts * m, dtype=torch.float32)
     shape = {"n": n, "m": m, "GROUPED": problems.grouped}
-    row_moments_kernel[(parts, batch)](
+    row_moments_kernel[(parts * batch,)](
         cost, first, last, centre, row_square, row_invalid, part_sum, part_count,
         cost.stride(0), cost.stride(1), **shape,
         ROWS=rows, BLOCK=block, num_warps=problems.block_warps,
     )  # fmt: skip
     mean, col_square, finite = (new(batch * m, dtype=torch.float64) for _ in range(3))
     columns = min(32, block)
-    column_moments_kernel[(triton.cdiv(m, columns), batch)](
+    column_moments_kernel[(triton.cdiv(m, columns) * batch,)](
         part_sum, part_count, first, last, mean, col_square, finite,
         parts=parts, **shape, ROWS=rows, PARTS=32, BLOCK=columns, num_warps=4,
     )  # fmt: skip
@@ -193,7 +194,7 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
         **shape, BLOCK=min(problems.lanes, 1024), num_warps=4,
     )  # fmt: skip
     price = new(batch * m, dtype=torch.float32)
-    start_prices_kernel[(triton.cdiv(m, 256), batch)](
+    start_prices_kernel[(triton.cdiv(m, 256) * batch,)](
         mean, units.scale, first, last, price,
         **shape, CENTRED=n == m, BLOCK=256, num_warps=4,
     )  # fmt: skip
