@@ -110,7 +110,8 @@ class Run:
     def write(self) -> None:
         from .gpu.targets import judged
 
-        self.result["targets"] = judged(self.result["rows"])
+        if not self.options.tune:
+            self.result["targets"] = judged(self.result["rows"])
         self.result["seconds"] = round(time.monotonic() - self.begin, 1)
         report.write(self.result, self.paths)
 

@@ -193,7 +193,12 @@ def test_jobs(python: str, seconds: float, *, collect: bool = False) -> list[Job
     if importlib.util.find_spec("xdist") and not collect:  # most of the time goes to a compiler
         options += ["-n", str(max(1, (os.cpu_count() or 1) // 4))]
     return [
-        Job(f"tests {path.name}", [python, "-m", "pytest", f"tests/{path.name}", *options], seconds)
+        Job(
+            f"tests {path.name}",
+            [python, "-m", "pytest", f"tests/{path.name}", *options],
+            seconds,
+            {"PYTHONHASHSEED": "0"},  # so that workers that share a file agree on its order
+        )
         for path in files
         if path.exists() and not path.name.startswith(NEED_NO_GPU)
     ]

@@ -133,7 +133,8 @@ def text(result: Result, *, every: bool = False) -> str:
         bad = sum("wrong" in row or bool(row.get("failed")) for row in hard)
         gone = sum("skipped" in row for row in hard)
         lines += ["", f"pathologies: {len(hard)} solves, {bad} wrong or failed, {gone} skipped"]
-    lines += ["", "targets", *(target_line(row) for row in result["targets"])]
+    if result["targets"]:
+        lines += ["", "targets", *(target_line(row) for row in result["targets"])]
     bad_lines = failures(result)
     if bad_lines:
         lines += ["", f"failures: {len(bad_lines)}", *bad_lines[:20]]
