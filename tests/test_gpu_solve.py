@@ -185,7 +185,9 @@ def test_labels_are_kept(rng, gpu_device):
     labels[1] = 3
     labels[1, 4] = -7
     places = (part.to(gpu_device) for part in (x, noise))
-    index = fast_assign(*places, labels=labels.to(gpu_device), batched=True, method="exact").cpu()
+    index, converged = triton_gpu.assign(*places, labels.to(gpu_device), "dot", "exact", 0.01)
+    index = index.cpu()
+    assert converged.tolist() == [True, True]
     assert_bijection(index, 21)
     for b in range(2):
         assert torch.equal(labels[b][index[b]], labels[b])

@@ -16,7 +16,8 @@ from .solution import Answer, Solution
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
     """Solve (B, n, m) costs of any real dtype and device; ``method`` as in ``solve_assignment``."""
     solution = solve_any_shape(as_solver_array(cost), method, tol)
-    return Answer(*(torch.from_numpy(np.asarray(f)).to(cost.device) for f in solution[:5]))
+    fields = (torch.from_numpy(np.ascontiguousarray(field)) for field in solution[:5])
+    return Answer(*(field.to(cost.device) for field in fields))
 
 
 def assign(

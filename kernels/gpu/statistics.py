@@ -186,7 +186,9 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
         centre,
         new(problems.slots, dtype=torch.float64),
         new(problems.slots, dtype=torch.float32),
-        new(problems.slots, dtype=torch.int32),
+        torch.zeros(
+            problems.slots, dtype=torch.int32, device=cost.device
+        ),  # also where no group is
     )
     problem_units_kernel[(problems.slots,)](
         row_square, row_invalid, col_square, finite, first, last,

@@ -1,0 +1,120 @@
+"""The solvers as torch ops: opaque to a compiler, with sizes that may change from call to call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from immiscible_fast import assign_noise, diffuse, fast_assign, pairwise_cost, solve_assignment
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled_before():
+    torch._dynamo.reset()
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def device(request, gpu_device, monkeypatch):
+    """Tensors of the CPU solver, and of the GPU's (interpreted, where there is none)."""
+    if request.param == "cpu":
+        return "cpu"
+    pytest.importorskip("triton")
+    monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
+    return gpu_device
+
+
+def randn(rng, *shape, device="cpu"):
+    return torch.from_numpy(rng.normal(size=shape)).to(device, torch.float32)
+
+
+CHECKS = (
+    "test_schema",
+    "test_autograd_registration",
+    "test_faketensor",
+    "test_aot_dispatch_dynamic",
+)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (1, 3, 7), (1, 7, 3)])
+def test_solve_is_a_sound_op(rng, device, shape):
+    cost = randn(rng, *shape, device=device)
+    torch.library.opcheck(torch.ops.immiscible_fast.solve, (cost, "exact", 0.01), test_utils=CHECKS)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_assign_is_a_sound_op(rng, device, labelled):
+    x, noise = randn(rng, 2, 5, 3, device=device), randn(rng, 2, 5, 3, device=device)
+    labels = torch.tensor([[0, 1, 0, 1, 0]], device=device).repeat(2, 1) if labelled else None
+    arguments = (x, noise, labels, "sqeuclidean", "auto", 0.01)
+    torch.library.opcheck(torch.ops.immiscible_fast.assign, arguments, test_utils=CHECKS)
+
+
+def test_pairwise_cost_is_a_sound_op(rng, device):
+    x, y = randn(rng, 1, 5, 3, device=device), randn(rng, 1, 4, 3, device=device)
+    op = torch.ops.immiscible_fast.pairwise_cost
+    torch.library.opcheck(op, (x, y, "euclidean"), test_utils=CHECKS)
+
+
+def step(x, noise, labels, t):
+    """What a training step does with the public calls."""
+    near = assign_noise(x, noise, labels=labels)
+    noised = diffuse(x, t, "flow", noise=near, assign=False)
+    index = fast_assign(x, noise, features=lambda part: part[:, :2], mask=torch.ones_like(x[0, :2]))
+    cost = pairwise_cost(x, noise, metric="euclidean")
+    return near, noised.x_t, index, cost, solve_assignment(cost).cost
+
+
+def test_a_step_compiles_whole_and_once_for_all_sizes(rng, device):
+    counter = CompileCounter()
+    compiled = torch.compile(step, backend=counter, fullgraph=True, dynamic=True)
+    for n in (5, 6, 9):
+        x, noise = randn(rng, n, 4, device=device), randn(rng, n, 4, device=device)
+        labels = torch.arange(n, device=device) % 2
+        t = torch.linspace(0, 1, n, device=device)
+        for got, want in zip(compiled(x, noise, labels, t), step(x, noise, labels, t), strict=True):
+            torch.testing.assert_close(got, want)
+    assert counter.frame_count == 1
+
+
+def test_sizes_that_turn_out_to_vary_compile_twice_at_most(rng):
+    counter = CompileCounter()
+    compiled = torch.compile(fast_assign, backend=counter, fullgraph=True)
+    for n in (5, 6, 9, 12, 30):
+        x, noise = randn(rng, n, 4), randn(rng, n, 4)
+        assert torch.equal(compiled(x, noise), fast_assign(x, noise))
+    assert counter.frame_count <= 2
+
+
+def test_aot_autograd_takes_the_ops_and_lets_no_gradient_through(rng):
+    def loss(x, noise):
+        return (x - assign_noise(x, noise)).square().sum()
+
+    x, noise = randn(rng, 6, 4).requires_grad_(), randn(rng, 6, 4)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    compiled(x, noise).backward()
+    want = 2 * (x.detach() - assign_noise(x.detach(), noise))
+    torch.testing.assert_close(x.grad, want)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_inference_mode(rng, device, compiles):
+    x, noise = randn(rng, 5, 4, device=device), randn(rng, 5, 4, device=device)
+    call = torch.compile(fast_assign, backend="eager", fullgraph=True) if compiles else fast_assign
+    want = fast_assign(x, noise)
+    with torch.inference_mode():
+        assert torch.equal(call(x, noise), want)
+
+
+def test_errors_of_the_host_are_raised_under_a_compiler_too(rng):
+    compiled = torch.compile(fast_assign, backend="eager")
+    with pytest.raises(Exception, match="equally many samples"):
+        compiled(randn(rng, 5, 4), randn(rng, 6, 4))
+
+
+def test_values_are_refused_by_the_cpu_under_a_compiler_too(rng):
+    cost = randn(rng, 3, 3)
+    cost[1, 1] = torch.nan
+    compiled = torch.compile(solve_assignment, backend="eager", fullgraph=True)
+    with pytest.raises(ValueError, match="invalid numeric entries"):
+        compiled(cost)
