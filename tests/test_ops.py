@@ -118,3 +118,27 @@ def test_values_are_refused_by_the_cpu_under_a_compiler_too(rng):
     compiled = torch.compile(solve_assignment, backend="eager", fullgraph=True)
     with pytest.raises(ValueError, match="invalid numeric entries"):
         compiled(cost)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of dynamo's own reading
+@pytest.mark.parametrize("compiles", [False, True])
+def test_training_under_ddp(rng, tmp_path, compiles):
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 4))
+
+        def loss(x, noise):
+            near = assign_noise(x, noise)
+            return (model(x + near) - near).square().mean()
+
+        if compiles:
+            loss = torch.compile(loss, backend="aot_eager")
+        x, noise = randn(rng, 6, 4), randn(rng, 6, 4)
+        loss(x, noise).backward()
+        near = assign_noise(x, noise)
+        want = (model.module(x + near) - near).square().mean()
+        (gradient,) = torch.autograd.grad(want, model.module.bias)
+        torch.testing.assert_close(model.module.bias.grad, gradient)
+    finally:
+        distributed.destroy_process_group()
