@@ -12,14 +12,15 @@ from torch import Tensor
 
 
 def on_gpu(tensor: Tensor) -> bool:
-    """Whether the Triton backend takes this tensor.
-
-    Tensors on a CPU go there if the environment says ``IMMISCIBLE_BACKEND=triton``, for tests of
-    the kernels in Triton's interpreter (``TRITON_INTERPRET=1``); others are solved on the CPU.
-    """
+    """Whether the Triton backend takes this tensor: if it is on a GPU, unless the environment says
+    ``IMMISCIBLE_BACKEND=cpu``; or ``triton``, which sends CPU tensors there, too, for tests of the
+    kernels in Triton's interpreter (``TRITON_INTERPRET=1``)."""
+    wanted = os.environ.get("IMMISCIBLE_BACKEND", "")
+    if wanted not in ("", "cpu", "triton"):
+        raise ValueError(f"IMMISCIBLE_BACKEND must be 'cpu' or 'triton', got {wanted!r}")
     if tensor.device.type == "cuda":
-        return has_triton()
-    return tensor.device.type == "cpu" and os.environ.get("IMMISCIBLE_BACKEND") == "triton"
+        return wanted != "cpu" and has_triton()
+    return tensor.device.type == "cpu" and wanted == "triton"
 
 
 @functools.cache
