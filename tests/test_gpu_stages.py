@@ -132,7 +132,8 @@ class Solved(NamedTuple):
 def solve(problems):
     """All stages, to the optimum."""
     units, price = statistics(problems)
-    sinkhorn(problems, units, price, updates=6)
+    if problems.cost.shape[1] == problems.cost.shape[2]:
+        sinkhorn(problems, units, price, updates=6)
     warm = price.clone()
     column, left = auction(problems, units, price, 0.02, cold=False)
     every, wide, proof = torch.ones_like(left), price.double(), Proof.empty(problems)
@@ -209,3 +210,19 @@ def test_certificate_marks_what_is_not_as_good_as_asked(rng, gpu_device):
     scale = float(units.scale[0])
     assert float(proof.cost[0]) / scale == pytest.approx(np.trace(cost[0]))
     assert float(proof.bound[0]) / scale == pytest.approx(cost[0].min(1).sum())
+
+
+@pytest.mark.parametrize("shape", [(2, 37, 37), (1, 21, 50)])
+def test_large_problems_are_read_in_pieces(rng, gpu_device, monkeypatch, shape):
+    """With blocks as small as this, a small problem takes as many as a large one."""
+    monkeypatch.setattr(Problems, "lanes", property(lambda self: 16))
+    monkeypatch.setattr(Problems, "rows_per_block", property(lambda self: 16))
+    cost = rng.normal(size=shape).astype(np.float32)
+    problems = problems_of(cost, gpu_device)
+    got = solve(problems)
+    n, m = shape[1:]
+    for b, one in enumerate(cost):
+        assert_matching(got.column.view(-1, n)[b].to(torch.int64).cpu(), n, m)
+        scale = float(statistics(problems)[0].scale[b])
+        for value in (got.proof.cost, got.proof.bound):
+            assert float(value[b]) / scale == pytest.approx(optimum(one), rel=1e-12)
