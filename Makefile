@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot lint bench bench-full report clean
+.PHONY: demo test aot lint bench bench-full fuzz report clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -24,6 +24,11 @@ bench: .venv/bench-ready
 
 bench-full: .venv/bench-ready
 	$(BIN)/python -m bench.record --full
+
+# Random problems of every kind against SciPy, for so many minutes.
+MINUTES ?= 10
+fuzz: .venv/ready
+	$(BIN)/python -m bench.fuzz --minutes $(MINUTES)
 
 report: .venv/bench-ready
 	$(BIN)/python -m bench.report

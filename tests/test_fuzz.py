@@ -1,0 +1,104 @@
+"""The fuzz run and the worst-case table catch what they are for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import fuzz, fuzz_problems, peers, worst_case
+
+
+@pytest.fixture
+def meter(monkeypatch):
+    monkeypatch.setattr(fuzz.numba_cpu, "solve_range", fuzz.numba_cpu.solve_range)
+    monkeypatch.setattr(fuzz, "save", lambda *_: None)
+    return fuzz.Meter()
+
+
+def test_a_problem_follows_from_its_seed_and_number():
+    for number in range(40):
+        one, other = (fuzz_problems.draw(5, number) for _ in range(2))
+        assert np.array_equal(one.pop("costs"), other.pop("costs"))
+        assert one == other
+
+
+def test_a_short_run_finds_nothing_and_counts_everything(meter, rng):
+    seed, tally = int(rng.integers(2**31)), fuzz.new_tally()
+    for number in range(400):
+        fuzz.attempt(seed, number, meter, tally)
+    assert tally["failures"] == []
+    assert tally["problems"] == 400
+    for name in ("family", "dtype", "method", "shape"):
+        assert sum(tally[name].values()) == 400
+    assert set(tally["method"]) == set(fuzz_problems.METHODS)
+    twice = fuzz.merged([tally, tally])
+    assert twice["problems"] == 800
+    assert twice["row_scans_per_row"] == tally["row_scans_per_row"]
+
+
+def failures(meter, wanted, count=60):
+    tally, number = fuzz.new_tally(), 0
+    while tally["problems"] < count:
+        problem = fuzz_problems.draw(3, number)
+        if wanted(problem):
+            fuzz.attempt(3, number, meter, tally)
+        number += 1
+    return [failure["what"] for failure in tally["failures"]]
+
+
+def test_a_wrong_cost_a_lying_certificate_and_spent_budgets_are_caught(meter, monkeypatch):
+    def square(method):
+        return lambda p: (
+            p["method"] == method and p["family"] == "uniform" and min(p["costs"].shape[1:]) > 5
+        )
+
+    original = fuzz_problems.linear_sum_assignment
+
+    def worst(cost, maximize, **options):
+        return original(cost, not maximize, **options)
+
+    monkeypatch.setattr(fuzz_problems, "linear_sum_assignment", worst)
+    assert failures(meter, square("linear_sum_assignment"), 1)
+    solve = fuzz_problems.solve_assignment
+
+    def boast(cost, **options):
+        answer = solve(cost, **options)
+        return answer._replace(lower_bound=answer.lower_bound + 1)
+
+    wide = lambda p: p["method"] == "exact" and min(p["costs"].shape) > 0  # noqa: E731
+    monkeypatch.setattr(fuzz_problems, "solve_assignment", boast)
+    assert failures(meter, lambda p: wide(p) and p["family"] == "uniform", 1)
+    monkeypatch.setattr(fuzz_problems, "solve_assignment", solve)
+    monkeypatch.setattr(fuzz_problems, "budget", lambda n, m: dict.fromkeys(NAMES, 0))
+    assert any("budget" in what for what in failures(meter, wide, 5))
+
+
+NAMES = fuzz_problems.COUNTERS
+
+
+def test_a_peer_that_is_wrong_does_not_count():
+    cost = worst_case.matrix("uniform", 20)
+    best = fuzz_problems.checks.optimum(cost)
+    right = peers.Method("scipy", peers.scipy_solve)
+    assert worst_case.fault(right, cost, best) == ""
+    for wrong in (lambda _: np.arange(20), lambda _: np.zeros(20, int), lambda _: 1 / 0):
+        assert worst_case.fault(peers.Method("wrong", wrong), cost, best)
+
+
+def test_the_worst_families_stand_first_and_bold():
+    rows = [
+        {"family": family, "n": n, "ratio": ratio, "fastest_peer": "lapx"}
+        for family, n, ratio in (("easy", 64, 0.5), ("hard", 64, 3.0), ("hard", 256, 1.0))
+    ]
+    result = {"target": 1.5, "rows": rows}
+    lines = worst_case.markdown(result).splitlines()
+    assert lines[2] == "| hard | **3.00 (lapx)** | 1.00 (lapx) |"
+    assert lines[3] == "| easy | 0.50 (lapx) | - |"
+    assert worst_case.sentence(result) == (
+        "1 of 2 at n = 64 (worst: hard, 3.0x), 0 of 1 at n = 256 (worst: hard, 1.0x)"
+    )
