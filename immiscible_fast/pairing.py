@@ -39,7 +39,10 @@ def fast_assign(
         "auto" (exact on a CPU, within ``tol`` on a GPU), "exact", "auction", "sinkhorn" or "scipy";
         see ``solve_assignment``.
     tol : float
-        Tolerance of the near-optimal methods; see ``solve_assignment``.
+        Tolerance of the near-optimal methods; see ``solve_assignment``. On a CPU it refers to the
+        cost as they compute it: for large batches of dot-product metrics in eight bits, if those
+        are off by no more than 2 ``tol`` (and 0.05) standard deviations, as measured on a block
+        of each call, and if ``tol`` is at least 0.005. See Notes.
     labels : integers, shape (n,) or (B, n), optional
         Group of each image. A noise stays in the group of the image that it was drawn for, so a
         class-conditional model sees the whole Gaussian in every class.
@@ -70,6 +73,11 @@ def fast_assign(
     -----
     |x - e|^2 = |x|^2 + |e|^2 - 2 x.e, and constants of a row or a column change no assignment, so
     for squared distances one product of the centred samples is the whole cost.
+
+    Products in eight bits ("auction" and "sinkhorn" on CPUs with AVX-512 VNNI, from n = 256 for
+    each thread) cost the assignment itself 0.0004 standard deviations a row or less for images and
+    Gaussian noise, 0.02 % of the gain, and 0.002 for the worst samples that were tried and not
+    refused. "exact" never uses them, and ``solve_assignment`` takes its costs as they are.
 
     Examples
     --------

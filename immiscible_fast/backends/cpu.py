@@ -12,6 +12,9 @@ from ..pairwise import centred_product, cost_matrix, normalized, working_dtype
 from .select import warn_solved_on_cpu
 from .solution import Answer, Solution
 
+NEAR_OPTIMAL = ("auction", "sinkhorn")
+QUANTISED_DTYPES = {torch.float32, torch.float16, torch.bfloat16}
+
 
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
     """Solve (B, n, m) costs of any real dtype and device; ``method`` as in ``solve_assignment``."""
@@ -97,7 +100,7 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
     """``fast_assign`` of checked (B, n, D) tensors: index (B, n)."""
     if x.numel() == 0 or x.shape[1] == 1:
         return torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]).contiguous()
-    costs = assignment_cost(x, noise, metric)
+    costs = assignment_cost(x, noise, metric, method, tol)
     try:
         solution = solve_wide(as_solver_array(costs), method, tol)
     except ValueError as error:
@@ -106,16 +109,27 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
     return torch.from_numpy(solution.index).to(x.device)
 
 
-def assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
+def assignment_cost(
+    x: Tensor, noise: Tensor, metric: str, method: str = "exact", tol: float = 0.0
+) -> Tensor:
     """A square cost matrix with the same optimal assignments as ``metric``; what is a product is
-    centred, which costs nothing: (x - mean x).(e - mean e) is the doubly centred x.e.
+    centred, which costs nothing: (x - mean x).(e - mean e) is the doubly centred x.e. For a
+    near-optimal method it may be rounded, by much less than ``tol`` allows.
     """
     if metric in ("euclidean", "manhattan"):
         return cost_matrix(x, noise, metric)
     dtype = working_dtype(x, noise)
+    scale = -2.0 if metric == "sqeuclidean" else -1.0
     if metric == "cosine":
         x, noise = normalized(x, dtype), normalized(noise, dtype)
-    return centred_product(x, noise, dtype, -2.0 if metric == "sqeuclidean" else -1.0)
+    if method in NEAR_OPTIMAL and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
+        from . import quantised
+
+        if quantised.pays(x.shape[1], x.shape[2], tol):
+            cost = quantised.product(x, noise, scale, tol)
+            if cost is not None:
+                return cost
+    return centred_product(x, noise, dtype, scale)
 
 
 def _assign_groups(
