@@ -17,10 +17,10 @@ RESULTS = ROOT / "bench" / "results"
 
 
 @pytest.fixture
-def headline(monkeypatch):
+def bench(monkeypatch):
+    """Modules of the benchmarks, by name."""
     monkeypatch.syspath_prepend(str(ROOT))
-    module = importlib.import_module("bench.headline")
-    yield module
+    yield lambda name: importlib.import_module(f"bench.{name}")
     for name in [name for name in sys.modules if name.split(".")[0] == "bench"]:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
@@ -33,8 +33,8 @@ def section(title: str) -> str:
     return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_table_of_solvers_is_the_committed_run(headline):
-    table = headline.markdown(newest("headline"))
+def test_the_table_of_solvers_is_the_committed_run(bench):
+    table = bench("headline").markdown(newest("headline"))
     assert len(table.splitlines()) > 10
     assert table in section("How fast")
 
@@ -49,6 +49,17 @@ def test_the_table_of_whole_calls_is_in_the_report():
     assert len(rows) >= 3
     for row in rows:
         assert row in report
+
+
+def test_the_count_of_random_problems_is_that_of_a_committed_run_without_failures(bench):
+    result = newest("fuzz")
+    assert result["failures"] == []
+    assert result["problems"] >= 100_000
+    assert bench("fuzz").sentence(result) in " ".join(README.split())
+
+
+def test_the_worst_cases_are_those_of_the_committed_run(bench):
+    assert bench("worst_case").sentence(newest("worst_case")) in " ".join(README.split())
 
 
 def test_the_table_of_the_demo_is_the_committed_run():
