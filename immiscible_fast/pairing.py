@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import ops, validation
 from .assignment import DEFAULT_TOL
-from .pairwise import flatten_samples
+from .pairwise import flatten_samples, outside_autocast
 
 
 def fast_assign(
@@ -106,7 +106,7 @@ def fast_assign(
     plain = labels is None and features is None and mask is None
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)
-    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+    with torch.no_grad(), outside_autocast(images):
         if features is not None:
             images, noises = validation.call_features(features, images, noises, batched)
         sample_shape = images.shape[1 + batched :]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from . import ops
 from .validation import METRICS, check_choice, check_pair
 
+FEW = 1 << 15  # numbers that are centred in less time than it takes to see whether they have to be
 SLICE = 256  # coordinates that are multiplied at a time, at least
 
 
@@ -57,11 +61,18 @@ def pairwise_cost(
     """
     check_choice("metric", metric, METRICS)
     first, second = check_pair("x", x, "y", y, batched)
-    with torch.no_grad(), torch.autocast(first.device.type, enabled=False):
+    with torch.no_grad(), outside_autocast(first):
         x, y = flatten_samples(first, second, batched)
         if not batched:
             return ops.pairwise_cost(x[None], y[None], metric)[0]
         return ops.pairwise_cost(x, y, metric)
+
+
+def outside_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the tensor's device; to enter one costs more than to ask."""
+    device = tensor.device.type
+    on = torch.compiler.is_compiling() or torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()
 
 
 def flatten_samples(x: Tensor, y: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
@@ -93,8 +104,12 @@ def centred_product(x: Tensor, y: Tensor, dtype: torch.dtype, scale: float) -> T
     """``scale`` times the inner products x.y, up to constants of a row or a column; n, m >= 1.
 
     Those constants change no assignment. The means are subtracted first if they would outweigh the
-    samples by so much that float32 lost more than a digit of what is left.
+    samples by so much that float32 lost more than a digit of what is left; from few samples they
+    always are, because to look takes longer.
     """
+    if x.device.type == "cpu" and x.numel() <= FEW:
+        x, y = x.to(dtype), y.to(dtype)
+        return product(x - _mean(x, dtype), y - _mean(y, dtype), dtype, scale)
     shift_x, shift_y = _large_mean(x, dtype), _large_mean(y, dtype)
     return product(x, y, dtype, scale, shift_x, shift_y)
 
@@ -165,9 +180,11 @@ def _large_mean(x: Tensor, dtype: torch.dtype) -> Tensor | None:
     if x.device.type != "cpu":
         return _mean(x, dtype)
     some = x[..., :: max(1, x.shape[-2] // 8), :].to(dtype)
-    offset = _square_sum(_mean(some, dtype))[..., 0, 0]
-    total = (some * some).sum(-1).mean(-1)
-    return _mean(x, dtype) if bool((offset > 0.99 * total).any()) else None
+    # In norms: of the sum of these samples, and of all their entries.
+    offset = torch.linalg.vector_norm(some.sum(-2), dim=-1)
+    total = torch.linalg.vector_norm(some, dim=(-2, -1))
+    large = offset > total * (0.99 * some.shape[-2]) ** 0.5
+    return _mean(x, dtype) if bool(large.any()) else None
 
 
 def _slices(x: Tensor, y: Tensor) -> list[slice]:

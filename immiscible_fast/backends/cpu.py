@@ -19,8 +19,10 @@ QUANTISED_DTYPES = {torch.float32, torch.float16, torch.bfloat16}
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
     """Solve (B, n, m) costs of any real dtype and device; ``method`` as in ``solve_assignment``."""
     solution = solve_any_shape(as_solver_array(cost), method, tol)
-    fields = (torch.from_numpy(np.ascontiguousarray(field)) for field in solution[:5])
-    return Answer(*(field.to(cost.device) for field in fields))
+    answer = [torch.from_numpy(np.ascontiguousarray(field)) for field in solution[:5]]
+    if cost.device.type != "cpu":
+        answer = [field.to(cost.device) for field in answer]
+    return Answer(*answer)
 
 
 def assign(

@@ -58,7 +58,7 @@ def solve(
     else:
         run(0, batch)
 
-    if status.any():
+    if np.count_nonzero(status):
         if (status == INVALID).any():
             raise ValueError(validation.INVALID_ENTRIES)
         if (status == INFEASIBLE).any():
