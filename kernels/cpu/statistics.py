@@ -91,7 +91,7 @@ def copies(totals):
     n = totals.shape[0]
     equal, pairs = 0, 0
     state = np.uint64(1)
-    for _ in range(SAMPLED_PAIRS):
+    for _ in range(min(SAMPLED_PAIRS, 2 * n)):
         state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
         i = np.int64((state >> np.uint64(33)) % np.uint64(n))
         state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
