@@ -1,10 +1,20 @@
-"""Noise matched to the nearest images of its batch, and the solvers that make it cheap."""
+"""Noise matched to the nearest images of its batch, and the solvers that make it cheap.
 
-from .assignment import Assignment, solve_assignment
-from .diffusion import Diffused, diffuse
-from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
-from .pairing import assign_noise, fast_assign
-from .pairwise import pairwise_cost
+Names are imported when they are first used, so that the command line can print its help without
+torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .assignment import Assignment, solve_assignment
+    from .diffusion import Diffused, diffuse
+    from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
+    from .pairing import assign_noise, fast_assign
+    from .pairwise import pairwise_cost
 
 __version__ = "0.1.0"
 
@@ -20,3 +30,28 @@ __all__ = [
     "pairwise_cost",
     "solve_assignment",
 ]
+
+_MODULES = {
+    "Assignment": "assignment",
+    "Diffused": "diffusion",
+    "assign_noise": "pairing",
+    "assignment_to_indices": "drop_in",
+    "batch_linear_assignment": "drop_in",
+    "diffuse": "diffusion",
+    "fast_assign": "pairing",
+    "linear_sum_assignment": "drop_in",
+    "pairwise_cost": "pairwise",
+    "solve_assignment": "assignment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
