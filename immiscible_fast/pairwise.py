@@ -12,6 +12,7 @@ from . import ops
 from .validation import METRICS, check_choice, check_pair
 
 FEW = 1 << 15  # numbers that are centred in less time than it takes to see whether they have to be
+NARROW = 128  # coordinates; so few are copied with their norms beside them, for one product
 SLICE = 256  # coordinates that are multiplied at a time, at least
 
 
@@ -96,6 +97,9 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
     if metric == "cosine":
         return product(normalized(x, dtype), normalized(y, dtype), dtype, -1).add_(1)
     shift = _large_mean(x, dtype) if x.shape[-2] > 0 else None
+    if metric == "euclidean" and x.shape[-1] <= NARROW and x.device.type == "cpu":
+        x, y = x.to(dtype), y.to(dtype)
+        return torch.cdist(x, y) if shift is None else torch.cdist(x - shift, y - shift)
     square = _squared_distances(x, y, dtype, shift)
     return square.sqrt_() if metric == "euclidean" else square
 
