@@ -114,7 +114,7 @@ def make_result(
     on_cpu = options.device == "cpu"
     return {
         "schema": schema.VERSION,
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "created": now(),
         "size": options.size,
         "tag": options.tag,
         "commit": commit(),
@@ -127,6 +127,10 @@ def make_result(
         "profile": profiles(options.size) if on_cpu else [],
         "work": work() if on_cpu else {},
     }
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def profiles(size: str) -> list[dict[str, Any]]:
