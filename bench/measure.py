@@ -31,8 +31,8 @@ from .peers import Method
 T = TypeVar("T")
 SIZE = os.environ.get("IMMISCIBLE_BENCH", "quick")
 DEVICE = os.environ.get("IMMISCIBLE_BENCH_DEVICE", "cpu")
-SECONDS = {"tiny": 0.01, "quick": 0.2, "full": 2.0}  # for the rounds of one case
-LIMIT = {"tiny": 2.0, "quick": 4.0, "full": 60.0}  # for one call
+SECONDS = {"tiny": 0.01, "quick": 0.2, "full": 0.4}  # for the rounds of one case
+LIMIT = {"tiny": 2.0, "quick": 4.0, "full": 6.0}  # for one call
 TELLING = 256  # n: the time of a smaller problem foretells nothing
 SLOW = 0.1  # of the limit: from there on one call has to do
 SHORTEST = 200e-6  # seconds of a round; shorter calls are repeated within it

@@ -1,7 +1,7 @@
 """Run the suite and write one small JSON file to bench/results/.
 
     python -m bench.record --quick                       # under five minutes on two cores
-    python -m bench.record --full                        # an hour or two
+    python -m bench.record --full                        # about 25 minutes
     python -m bench.record --quick --compare bench/results/2026-01-31-some-cpu-2t-quick.json
     python -m bench.record --quick --compare FILE --fail median:30%
 

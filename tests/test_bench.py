@@ -277,3 +277,17 @@ def test_the_advice_follows_the_figures():
 def test_the_users_benchmark_names_what_cannot_work(options, words):
     with pytest.raises(ValueError, match=words):
         benchmark.run(**options)
+
+
+def test_the_products_of_a_call_are_compared(monkeypatch, tmp_path, capsys):
+    from bench import product
+
+    monkeypatch.setattr(product, "CASES", (("digits", 64),))
+    assert product.main(["--rounds", "2", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in product.METHODS)
+    (path,) = tmp_path.glob("*.json")
+    (row,) = schema.read(path)["rows"]
+    shares = [way["share"] for way in row["ways"].values()]
+    assert shares[0] == pytest.approx(1, abs=1e-5)
+    assert min(shares) > 0.99
