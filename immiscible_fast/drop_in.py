@@ -190,12 +190,14 @@ def _columns_on_gpu(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor,
     """As ``_columns``, with whether each problem of the batch could be solved, (B,)."""
     if not cost.is_floating_point():
         cost = cost.to(torch.float64)
+    elif cost.dtype.itemsize == 1:
+        cost = cost.to(torch.float32)
     if maximize:
         cost = -cost
     if limit == np.inf or cost.numel() == 0:
         answer = ops.solve(cost, "exact", 1.0)
         return answer.index, answer.converged
-    if float(torch.tensor(limit, dtype=cost.dtype)) != limit:
+    if float(torch.tensor(limit, dtype=cost.dtype, device="cpu")) != limit:
         cost = cost.to(torch.float64)
     answer = ops.solve(cost.clamp(max=limit), "exact", 1.0)
     paid = cost.gather(2, answer.index.clamp(min=0)[:, :, None])[:, :, 0]

@@ -119,8 +119,9 @@ def fast_assign(
             groups = groups[None] if groups is not None else None
         groups = groups.to(images.device, non_blocking=True) if groups is not None else None
         index, converged = ops.assign(images, noises, groups, metric, method, tol)
-    if check and not bool(converged.all()):
+    if check and not validation.may_look(images):
         _check_finite(x, noise, even_on_gpu=True)
+    if check and not bool(converged.all()):
         raise ValueError(f"x and noise are too large, their {metric} cost overflows")
     return index if batched else index[0]
 

@@ -63,7 +63,7 @@ def check_tensor(name: str, value: object) -> Tensor:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
     if value.layout != torch.strided:
         raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
-    return value.detach()
+    return value.detach().resolve_neg()
 
 
 def check_floating(name: str, value: object) -> Tensor:
@@ -147,7 +147,7 @@ def check_mask(mask: object, sample_shape: torch.Size, like: Tensor) -> Tensor:
     check_data("mask", weights)
     if weights.is_complex():
         raise TypeError(f"mask must have a real dtype, got {weights.dtype}")
-    weights = weights.to(device=like.device, dtype=like.dtype)
+    weights = weights.to(device=like.device, dtype=like.dtype, non_blocking=True)
     try:
         weights = weights.expand(sample_shape)
     except RuntimeError as error:

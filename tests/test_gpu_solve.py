@@ -3,6 +3,7 @@ that are sent through it, in Triton's interpreter."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from functools import partial
 
@@ -29,6 +30,7 @@ from immiscible_fast.backends import triton_gpu
 
 METHODS = ("exact", "auction", "sinkhorn")
 FORBIDDING = ("sparse", "sparse_ties")
+OVERFLOWS = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # as on a GPU, without a word
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +142,68 @@ def test_unusable_costs_give_a_bijection_that_has_not_converged(rng, gpu_device,
     assert answer.converged.tolist() == [False, False, False, True]
     for index in answer.index:
         assert_matching(index, 4, 4)
+
+
+def beyond_float32(rng):
+    """Costs without a unit: their variance, or what float32 makes of them, is out of range."""
+    apart = -3e38 * rng.uniform(0.5, 1, (6, 6))
+    apart[:, 0] *= -1
+    return [rng.normal(size=(6, 6)) * scale for scale in (1e200, 1e-170, 1e-310)] + [apart]
+
+
+@OVERFLOWS
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("which", range(4))
+def test_costs_without_a_unit_are_solved_exactly(rng, gpu_device, which, method):
+    cost = beyond_float32(rng)[which]
+    answer = solved(cost.astype(np.float32) if which == 3 else cost, gpu_device, method=method)
+    rows, columns = scipy_assignment(cost)
+    best, size = cost[rows, columns].sum(), np.abs(cost).max()
+    assert bool(answer.converged)
+    assert float(answer.cost) / size == pytest.approx(best / size, abs=1e-6)
+    assert float(answer.lower_bound) / size == pytest.approx(best / size, abs=1e-6)
+
+
+@OVERFLOWS
+@pytest.mark.parametrize("method", METHODS)
+def test_infeasible_costs_without_a_unit_do_not_converge(gpu_device, method):
+    cost = torch.tensor(
+        [[1e300, torch.inf, torch.inf], [2e300, torch.inf, torch.inf], [1, -1e300, 3e300]],
+        dtype=torch.float64,
+    )
+    assert not bool(solved(cost, gpu_device, method=method).converged)
+
+
+def test_negated_views_are_what_they_show(rng, gpu_device):
+    z = torch.from_numpy(rng.normal(size=(7, 3)) + 1j * rng.normal(size=(7, 3))).to(gpu_device)
+    x, noise = z.conj().imag, z.real.contiguous()
+    assert x.is_neg()
+    want = fast_assign(x.clone(), noise, method="exact")
+    assert torch.equal(fast_assign(x, noise, method="exact"), want)
+
+
+def test_any_tolerance_ends(rng, gpu_device):
+    answer = solved(rng.normal(size=(6, 6)), gpu_device, method="auction", tol=1e300)
+    assert bool(answer.converged)
+    assert np.isfinite(float(answer.lower_bound))
+
+
+def test_products_follow_the_switches_of_torch():
+    """In a process of its own: torch keeps which of its names for them was used."""
+    program = """
+import torch
+from immiscible_fast.backends.triton_gpu import _precision
+device = torch.device("cpu")
+assert _precision(device) == "tf32x3"
+torch.set_float32_matmul_precision("high")
+assert _precision(device) == "tf32"
+torch.set_float32_matmul_precision("highest")
+assert _precision(device) == "tf32x3"
+if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    assert _precision(device) == "tf32"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_check_raises_what_a_cpu_raises(rng, gpu_device):

@@ -34,6 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 EXACT_EPS = 0.01  # of the auction before an exact finish
+LARGEST_TOL = 1e6  # anything goes, and prices stay finite
 
 
 class Matching(NamedTuple):
@@ -109,7 +110,7 @@ def assign(
 
 def match(problems: Problems, method: str, tol: float, *, proven: bool = False) -> Matching:
     """Solve n <= m problems; ``proof`` is of the answer if ``proven``, else nothing to rely on."""
-    exact = method == "exact"
+    exact, tol = method == "exact", min(tol, LARGEST_TOL)
     units, start = statistics(problems)
     warm = exact or method in ("auto", "sinkhorn")
     square = problems.cost.shape[1] == problems.cost.shape[2]
@@ -126,7 +127,8 @@ def match(problems: Problems, method: str, tol: float, *, proven: bool = False) 
     infeasible = exact_finish(problems, units, price, column, left)
     if exact:
         again = restart_where_huge(problems, units, price, column, left)
-        exact_finish(problems, units, price, column, again)
+        still_infeasible = exact_finish(problems, units, price, column, again)
+        infeasible = torch.where(again > 0, still_infeasible, infeasible)
     if proven:
         certificate(problems, units, price, column, proof, left, torch.empty_like(left), tol)
     converged = (infeasible == 0) & ((units.flags & INVALID.value) == 0)
@@ -165,7 +167,12 @@ def _launch(
 
 def _precision(device: torch.device) -> str:
     """TF32 only if torch may use it, too; else three of them, which are as good as float32."""
-    if torch.get_float32_matmul_precision() != "highest":
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):  # once that is set, the older name raises
+        allowed = matmul.fp32_precision == "tf32"
+    else:
+        allowed = torch.get_float32_matmul_precision() != "highest"
+    if allowed:
         return "tf32"
     return "ieee" if capability(device) == AMD else "tf32x3"
 

@@ -48,15 +48,14 @@ def raised(price, first, second, eps, unit):
 
 @triton.jit(do_not_specialize=["n", "m"])
 def bid_kernel(
-    p_cost, p_price, p_centre, p_scale, p_unit, p_first, p_last, p_column, p_bid,
+    p_cost, p_price, p_centre, p_scale, p_unit, p_flags, p_first, p_last, p_column, p_bid,
     stride_batch, stride_row, n, m, eps,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, i_row = part_of_batch(n)
-    if tl.load(p_column + i_batch * n + i_row) == -1:
-        i_problem, start, stop = row_columns(
-            p_first, p_last, i_batch, i_row, i_row < n, n, m, GROUPED
-        )
+    i_problem, start, stop = row_columns(p_first, p_last, i_batch, i_row, i_row < n, n, m, GROUPED)
+    usable = (tl.load(p_flags + i_problem) & DEGENERATE) == 0
+    if usable & (tl.load(p_column + i_batch * n + i_row) == -1):
         centre = tl.load(p_centre + i_batch * n + i_row)
         scale = tl.load(p_scale + i_problem).to(centre.dtype)
         p_row = p_cost + i_batch * stride_batch + i_row.to(tl.int64) * stride_row
@@ -176,7 +175,7 @@ def auction(
     shape = {"n": n, "m": m}
     for _ in range(ROUNDS):
         bid_kernel[(n * batch,)](
-            cost, price, *units[:3], first, last, column, bids, *at, **shape,
+            cost, price, *units, first, last, column, bids, *at, **shape,
             eps=eps * (FIRST_FACTOR.value if cold else 1),
             BLOCK=min(problems.lanes, 1024), GROUPED=problems.grouped, num_warps=4,
         )  # fmt: skip
@@ -188,6 +187,6 @@ def auction(
         cost, price, *units, first, last, owner, column, left, *at, **shape, eps=eps,
         budget=SCALED_BIDS if cold else WARM_BIDS if square else WIDE_BIDS, phase=int(cold),
         SCALED_BIDS=SCALED_BIDS, PHASES=PHASES if square else 0,
-        BLOCK=problems.lanes, GROUPED=problems.grouped, num_warps=problems.warps,
+        BLOCK=problems.lanes, GROUPED=problems.grouped, **problems.lane_options,
     )  # fmt: skip
     return column, left

@@ -342,14 +342,14 @@ def exact_finish(
     matched = (cost, price, units.scale, first, last, wanted, column, owner)
     claim_kernel[(n * batch,)](*matched, *strides, **shape | {"BLOCK": min(problems.lanes, 1024)})
     settle_kernel[(problems.slots,)](
-        price, first, last, wanted, column, owner, **shape, num_warps=problems.warps
+        price, first, last, wanted, column, owner, **shape, **problems.lane_options
     )
     reduce_rows_kernel[(problems.slots,)](
-        *matched, *strides, reductions=REDUCTIONS, **shape, num_warps=problems.warps
+        *matched, *strides, reductions=REDUCTIONS, **shape, **problems.lane_options
     )
     augment_rows_kernel[(problems.slots,)](
         *matched, new(dtype=torch.float64), new(dtype=torch.int32), new(dtype=torch.int32),
-        infeasible, *strides, **shape, num_warps=problems.warps,
+        infeasible, *strides, **shape, **problems.lane_options,
     )  # fmt: skip
     return infeasible
 

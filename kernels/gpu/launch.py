@@ -46,6 +46,12 @@ def processors(of: tuple[int, int]) -> int:
     return PROCESSORS.get(of, 128)
 
 
+def registers(device: torch.device, most: int) -> dict[str, int]:
+    """The launch option by which a thread may have so many, where there is one. NVIDIA's assembler
+    else spills some to memory, for more warps at a time than are launched."""
+    return {} if capability(device) == AMD else {"maxnreg": most}
+
+
 @functools.cache
 def _reported(device: torch.device) -> tuple[int, int]:
     if torch.version.hip is not None:

@@ -20,6 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import registers
+
 
 class Problems(NamedTuple):
     """Costs (B, n, m) with n <= m and rows that are contiguous, and their groups, if any."""
@@ -50,9 +52,9 @@ class Problems(NamedTuple):
         return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
     @property
-    def block_warps(self) -> int:
-        """Of those programs, which read 128 columns at a time: eight entries a thread."""
-        return self.rows_per_block // 2
+    def block_options(self) -> dict[str, int]:
+        """Of those launches; 128 columns that are read at a time are eight entries a thread."""
+        return {"num_warps": self.rows_per_block // 2, **registers(self.cost.device, 128)}
 
     @property
     def lanes(self) -> int:
@@ -60,9 +62,10 @@ class Problems(NamedTuple):
         return max(32, min(4096, triton.next_power_of_2(self.cost.shape[2])))
 
     @property
-    def warps(self) -> int:
-        """Of those programs: eight columns a thread, at least."""
-        return max(1, min(16, self.lanes // 128))
+    def lane_options(self) -> dict[str, int]:
+        """Of launches of one program a problem: eight columns a thread, at least."""
+        warps = max(1, min(16, self.lanes // 128))
+        return {"num_warps": warps, **registers(self.cost.device, 128)}
 
 
 @triton.jit

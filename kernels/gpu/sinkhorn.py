@@ -10,7 +10,8 @@ With prices p (the negative of the usual column potentials), working costs w and
 3. eps falls geometrically from one standard deviation of the costs (Schmitzer 2019); the steps are
    over-relaxed by omega = 1.8, but for the last (Thibault et al. 2017).
 
-A row or column in which everything is forbidden keeps a finite potential.
+A row or column in which everything is forbidden keeps a finite potential; costs without a unit keep
+their prices.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .problems import Problems, column_rows, part_of_batch, row_columns, working
-from .statistics import Units
+from .statistics import DEGENERATE, Units
 
 FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations
 UPDATES = 30  # of the rows, and as many of the columns
@@ -85,7 +86,7 @@ def update_rows_kernel(
 
 @triton.jit(do_not_specialize=["n", "m", "parts"])
 def update_columns_kernel(
-    p_max, p_sum, p_price, p_unit, p_first, p_last, n, m, parts, eps, omega, log2_share,
+    p_max, p_sum, p_price, p_unit, p_flags, p_first, p_last, n, m, parts, eps, omega, log2_share,
     ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
@@ -116,7 +117,9 @@ def update_columns_kernel(
     )
     p_own = p_price + i_batch * m + o_col
     b_price = tl.load(p_own, mask=m_col, other=0.0)
-    tl.store(p_own, tl.where(total > 0, b_price + omega * (target - b_price), b_price), mask=m_col)
+    usable = (tl.load(p_flags + i_problem, mask=m_col, other=0) & DEGENERATE) == 0
+    b_moved = b_price + omega * (target - b_price)
+    tl.store(p_own, b_moved, mask=m_col & usable & (total > 0))
 
 
 def sinkhorn(problems: Problems, units: Units, price: Tensor, *, updates: int = UPDATES) -> None:
@@ -135,10 +138,10 @@ def sinkhorn(problems: Problems, units: Units, price: Tensor, *, updates: int = 
         update_rows_kernel[(parts * batch,)](
             cost, price, units.centre, units.scale, units.unit, first, last, part_max, part_sum,
             cost.stride(0), cost.stride(1), **shape, eps=eps,
-            BLOCK=block, num_warps=problems.block_warps,
+            BLOCK=block, **problems.block_options,
         )  # fmt: skip
         update_columns_kernel[(triton.cdiv(m, columns) * batch,)](
-            part_max, part_sum, price, units.unit, first, last,
+            part_max, part_sum, price, units.unit, units.flags, first, last,
             parts=parts, eps=eps, omega=omega, log2_share=share,
             **shape, PARTS=32, BLOCK=columns, num_warps=4,
         )  # fmt: skip

@@ -103,21 +103,25 @@ def problem_units_kernel(
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     o_lane = tl.arange(0, BLOCK)
-    b_total = tl.zeros([BLOCK], tl.float64)
+    b_square = tl.zeros([BLOCK], tl.float64)
+    b_mean = tl.zeros([BLOCK], tl.float64)
     b_count = tl.zeros([BLOCK], tl.float64)
     b_invalid = tl.zeros([BLOCK], tl.int32)
     for i_start in range(row, row_stop, BLOCK):
         m_row = i_start + o_lane < row_stop
         o_row = i_batch * n + i_start + o_lane
-        b_total += tl.load(p_row_square + o_row, mask=m_row, other=0.0)
+        b_square += tl.load(p_row_square + o_row, mask=m_row, other=0.0)
         b_invalid += tl.load(p_invalid + o_row, mask=m_row, other=0)
     for i_start in range(col, col_stop, BLOCK):
         m_col = i_start + o_lane < col_stop
         o_col = i_batch * m + i_start + o_lane
-        b_total -= tl.load(p_col_square + o_col, mask=m_col, other=0.0)
+        b_mean += tl.load(p_col_square + o_col, mask=m_col, other=0.0)
         b_count += tl.load(p_finite + o_col, mask=m_col, other=0.0)
-    variance = tl.sum(b_total, 0) / tl.maximum(tl.sum(b_count, 0), 1.0)
+    square = tl.sum(b_square, 0)
+    variance = (square - tl.sum(b_mean, 0)) / tl.maximum(tl.sum(b_count, 0), 1.0)
+    # A difference that is tiny beside its terms is rounding.
     usable = (variance > 0) & (variance < float("inf"))
+    usable = usable & (variance * tl.maximum(tl.sum(b_count, 0), 1.0) > square * 1e-12)
     deviation = tl.sqrt(tl.where(usable, variance, 1.0))
     # The power of two, from the exponent bits of the float64.
     bits = deviation.to(tl.int64, bitcast=True)
@@ -134,7 +138,7 @@ def problem_units_kernel(
 
 @triton.jit(do_not_specialize=["n", "m"])
 def start_prices_kernel(
-    p_mean, p_scale, p_first, p_last, p_price, n, m,
+    p_mean, p_scale, p_flags, p_first, p_last, p_price, n, m,
     CENTRED: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
@@ -145,6 +149,9 @@ def start_prices_kernel(
         i_problem, _, _ = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
         scale = tl.load(p_scale + i_problem, mask=m_col, other=0.0)
         b_price = -(tl.load(p_mean + o_flat, mask=m_col, other=0.0) * scale).to(tl.float32)
+        flags = tl.load(p_flags + i_problem, mask=m_col, other=0)
+        m_usable = ((flags & DEGENERATE) == 0) & (tl.abs(b_price) < float("inf"))
+        b_price = tl.where(m_usable, b_price, 0.0)
     else:
         b_price = tl.zeros([BLOCK], tl.float32)
     tl.store(p_price + o_flat, b_price, mask=m_col)
@@ -174,7 +181,7 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     row_moments_kernel[(parts * batch,)](
         cost, first, last, centre, row_square, row_invalid, part_sum, part_count,
         cost.stride(0), cost.stride(1), **shape,
-        ROWS=rows, BLOCK=block, num_warps=problems.block_warps,
+        ROWS=rows, BLOCK=block, **problems.block_options,
     )  # fmt: skip
     mean, col_square, finite = (new(batch * m, dtype=torch.float64) for _ in range(3))
     columns = min(32, block)
@@ -197,7 +204,7 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     )  # fmt: skip
     price = new(batch * m, dtype=torch.float32)
     start_prices_kernel[(triton.cdiv(m, 256) * batch,)](
-        mean, units.scale, first, last, price,
+        mean, units.scale, units.flags, first, last, price,
         **shape, CENTRED=n == m, BLOCK=256, num_warps=4,
     )  # fmt: skip
     return units, price
