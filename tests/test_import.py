@@ -108,7 +108,8 @@ def work(n):
 if __name__ == "__main__":
     want = [work(n) for n in (3, 20, 200)]
     for method in ("fork", "spawn"):
-        with multiprocessing.get_context(method).Pool(2) as pool:
+        # One thread, as in a DataLoader's worker: torch's own pool does not outlive a fork.
+        with multiprocessing.get_context(method).Pool(2, torch.set_num_threads, (1,)) as pool:
             assert pool.map(work, (3, 20, 200)) == want
 """
     script = tmp_path / "workers.py"
