@@ -115,14 +115,17 @@ def solve(
 
 
 def solver_cases() -> Iterator[Case]:
-    yield Case("solve 4096", partial(solve, 1, 4096, 4096), EVERYWHERE)
-    yield Case("solve 1024", partial(solve, 1, 1024, 1024))
-    yield Case("solve 208x300", partial(solve, 208, 300, 300))
-    yield Case("solve 16384", partial(solve, 1, 16384, 16384))
-    yield Case("solve groups", partial(solve, 1, 4096, 4096, grouped=True))
-    yield Case("solve 1000x4000", partial(solve, 1, 1000, 4000))
+    def case(name: str, *sizes: int, **options) -> Case:
+        return Case(f"solve {name}", partial(solve, *sizes, **options), EVERYWHERE)
+
+    yield case("4096", 1, 4096, 4096)
+    yield case("1024", 1, 1024, 1024)
+    yield case("208x300", 208, 300, 300)
+    yield case("16384", 1, 16384, 16384)
+    yield case("groups", 1, 4096, 4096, grouped=True)
+    yield case("1000x4000", 1, 1000, 4000)
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        yield Case(f"solve 4096 {dtype}", partial(solve, 1, 4096, 4096, dtype))
+        yield case(f"4096 {dtype}", 1, 4096, 4096, dtype=dtype)
 
 
 CASES = (pairwise_cases, solver_cases)

@@ -126,7 +126,8 @@ def sinkhorn(problems: Problems, units: Units, price: Tensor, *, updates: int = 
     """Move the prices (B m) float32, in place, to where Sinkhorn at ``LAST_EPS`` wants them."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    rows, block = problems.rows_per_block, min(128, triton.next_power_of_2(m))
+    widest = 64 if cost.dtype == torch.float64 else 128
+    rows, block = problems.rows_per_block, min(widest, triton.next_power_of_2(m))
     parts, columns = triton.cdiv(n, rows), min(32, block)
     part_max = torch.empty(batch * parts * m, dtype=torch.float32, device=cost.device)
     part_sum = torch.empty_like(part_max)
