@@ -12,6 +12,8 @@ from immiscible_fast import assign_noise, diffuse, fast_assign, pairwise_cost, s
 @pytest.fixture(autouse=True)
 def nothing_compiled_before():
     torch._dynamo.reset()
+    with torch.enable_grad():  # an error in what is compiled leaves its mode behind
+        yield
 
 
 @pytest.fixture(params=["cpu", "gpu"])
