@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot lint bench bench-full fuzz report clean
+.PHONY: demo test aot lint bench bench-full fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo

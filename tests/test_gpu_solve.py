@@ -331,3 +331,11 @@ def test_batch_linear_assignment_and_its_indices(rng, gpu_device):
         assert float(cost[b][rows[b].cpu(), columns[b].cpu()].sum()) == pytest.approx(
             optimum(cost[b].numpy())
         )
+
+
+def test_rows_that_may_have_no_column_stay_unmatched_where_there_are_more_rows(rng, gpu_device):
+    cost = rng.random((9, 4))
+    cost[[0, 5, 8]] = np.inf
+    answer = solved(cost, gpu_device, method="exact")
+    assert_exact(cost, answer)
+    assert answer.index[[0, 5, 8]].tolist() == [-1] * 3

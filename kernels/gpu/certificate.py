@@ -71,7 +71,7 @@ def certify_kernel(
         bound += spare * tl.min(b_cheapest, 0) - total(p_price, col, col_stop, BLOCK)
         tl.store(p_cost + i_slot, cost)
         tl.store(p_bound + i_slot, bound)
-        close = cost - bound <= (row_stop - row) * (eps * tl.load(p_unit + i_slot))
+        close = cost <= bound + (row_stop - row) * (eps * tl.load(p_unit + i_slot))
         if close == 0:  # also where it is no number
             tl.store(p_left + i_slot, 1)
 
