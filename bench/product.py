@@ -111,6 +111,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def sentence(result: dict[str, Any]) -> str:
+    """What README says of the case that it is about."""
+    row = next(row for row in result["rows"] if (row["family"], row["n"]) == ("photo", 1024))
+    before, after = row["ways"][PLAIN], row["ways"][ROUNDED]
+    threads = result["device"]["threads"]
+    cores = "one thread" if threads == 1 else f"{threads} threads"
+    return (
+        f"at n = 1024, D = {row['dim']} and on {cores} a call takes "
+        f"{after['call_ms']:.1f} ms instead of {before['call_ms']:.1f}, and keeps "
+        f"{after['share']:.2%} of the gain instead of {before['share']:.2%}"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.product", description=__doc__)
     parser.add_argument("--n", type=int, nargs="*", help="only these sizes of the list")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from . import ops, validation
-from .pairwise import outside_autocast
 
 DEFAULT_TOL = 0.01
 
@@ -95,9 +93,10 @@ def solve_assignment(
         raise TypeError(f"cost must have a real dtype, got {matrix.dtype}")
     validation.check_data("cost", matrix)
     validation.check_flag("check", check)
-    with torch.no_grad(), outside_autocast(matrix):
-        answer = ops.solve(matrix if matrix.ndim == 3 else matrix[None], method, tol)
+    answer = ops.solve(matrix if matrix.ndim == 3 else matrix.unsqueeze(0), method, tol)
     if check and not bool(answer.converged.all()):
         invalid = bool((matrix.isnan() | matrix.isneginf()).any())
         raise ValueError(validation.INVALID_ENTRIES if invalid else validation.INFEASIBLE)
-    return Assignment(*answer) if matrix.ndim == 3 else Assignment(*[field[0] for field in answer])
+    if matrix.ndim == 2:
+        return Assignment(*[field.squeeze(0) for field in answer])
+    return Assignment(*answer)

@@ -189,8 +189,8 @@ def test_small_narrow_and_strict_problems_stay_in_float32(monkeypatch):
     assert not quantised.pays(1024, 1 << 18, 0.01)  # sums might pass 32 bits
     assert not quantised.pays(1024, 3072, 0.001)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert quantised.pays(512, 3072, 0.01)
-    assert not quantised.pays(256, 3072, 0.01)
+    assert quantised.pays(1024, 3072, 0.01)
+    assert not quantised.pays(512, 3072, 0.01)
     monkeypatch.setattr(quantised, "supported", lambda: False)
     assert not quantised.pays(1024, 3072, 0.01)
 

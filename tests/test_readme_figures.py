@@ -58,6 +58,10 @@ def test_the_count_of_random_problems_is_that_of_a_committed_run_without_failure
     assert bench("fuzz").sentence(result) in " ".join(README.split())
 
 
+def test_the_gain_of_products_in_eight_bits_is_that_of_the_committed_run(bench):
+    assert bench("product").sentence(newest("product")) in " ".join(README.split())
+
+
 def test_the_worst_cases_are_those_of_the_committed_run(bench):
     assert bench("worst_case").sentence(newest("worst_case")) in " ".join(README.split())
 

@@ -24,7 +24,11 @@ Rows = tuple[Tensor, NDArray[np.float32]]
 LEAST_TOL = 0.005  # a finer tolerance asks for better costs than these
 ERROR_PER_TOL = 2.0  # standard error of a cost that is allowed, in units of tol
 LARGEST_ERROR = 0.05  # ... and at most, in standard deviations of the costs
-LEAST_N, MOST_THREADS = 256, 4  # for each thread: to quantise is a larger share of less work
+LEAST_N = 256  # on one thread: to quantise is a larger share of less work
+LEAST_N_EACH, MOST_THREADS = (
+    512,
+    4,
+)  # of several threads, which share the product better than the rest
 LEAST_DIM, LARGEST_DIM = 256, 1 << 17  # above the last, sums might pass 2^31
 PROBED = 16  # rows and columns of the block that is computed twice
 BLOCK = 1 << 18  # numbers that a thread takes at a time
@@ -33,7 +37,8 @@ THREADED_FROM = 1 << 19  # numbers to quantise; for fewer, threads cost more tha
 
 def pays(n: int, dim: int, tol: float) -> bool:
     """Whether products of n by n samples are computed faster in eight bits, to ``tol``."""
-    fits = n >= LEAST_N * min(torch.get_num_threads(), MOST_THREADS)
+    threads = min(torch.get_num_threads(), MOST_THREADS)
+    fits = n >= (LEAST_N if threads == 1 else LEAST_N_EACH * threads)
     fits = fits and LEAST_DIM <= dim <= LARGEST_DIM
     return fits and tol >= LEAST_TOL and supported()
 
