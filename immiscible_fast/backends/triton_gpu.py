@@ -217,14 +217,15 @@ def _sort_groups(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _solve_tall(cost: Tensor, method: str, tol: float) -> Answer:
     """More rows than columns: the transposed problem, turned back."""
     batch, n, m = cost.shape
-    wide = solve(cost.mT, method, tol)
+    turned = cost.mT.contiguous()
+    wide = solve(turned, method, tol)
     index = torch.full((batch, n), -1, dtype=torch.int64, device=cost.device)
     columns = torch.arange(m, device=cost.device).expand(batch, m)
     index.scatter_(1, wide.index, columns)
     if m == 0:
         return wide._replace(index=index, prices=wide.prices[:, :0])
     # The dual of a column is the least that it costs with the prices of the rows.
-    prices = -row_minima(cost.mT, wide.prices)
+    prices = -row_minima(turned, wide.prices)
     least = row_minima(cost, prices).sort(1).values[:, :m]
     bound = least.sum(1) - prices.sum(1)
     return wide._replace(index=index, lower_bound=bound, prices=prices)
