@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -184,11 +185,13 @@ def _large_mean(x: Tensor, dtype: torch.dtype) -> Tensor | None:
     if x.device.type != "cpu":
         return _mean(x, dtype)
     some = x[..., :: max(1, x.shape[-2] // 8), :].to(dtype)
-    # In norms: of the sum of these samples, and of all their entries.
-    offset = torch.linalg.vector_norm(some.sum(-2), dim=-1)
-    total = torch.linalg.vector_norm(some, dim=(-2, -1))
-    large = offset > total * (0.99 * some.shape[-2]) ** 0.5
-    return _mean(x, dtype) if bool(large.any()) else None
+    products = torch.matmul(some, some.mT).numpy()  # one pass for both, with numpy's short calls
+    total = np.trace(products, axis1=-2, axis2=-1, dtype=np.float64)  # of squares ...
+    offset = products.sum((-2, -1), dtype=np.float64)  # ... and the square of the sum of samples
+    large = offset > 0.99 * some.shape[-2] * total
+    limits = np.finfo(products.dtype)
+    unsure = ~((limits.tiny < limits.eps * total) & (total < limits.max))  # squares out of range
+    return _mean(x, dtype) if (large | unsure).any() else None
 
 
 def _slices(x: Tensor, y: Tensor) -> list[slice]:

@@ -69,6 +69,17 @@ def test_large_offsets_of_images_and_noise_change_no_answer(metric, rng):
     assert total(cost, index) <= optimum(cost.numpy()) * (1 + 1e-6) + 1e-3
 
 
+@pytest.mark.parametrize("exponent", [-110, 0, 70])
+def test_an_offset_of_images_of_any_scale_costs_no_digits(exponent, rng):
+    """Its squares, by which it is seen, are out of the range of float32."""
+    x = draw(rng, 100, 400, dtype=torch.float32) + 1e6
+    noise = draw(rng, 100, 400, dtype=torch.float32)
+    cost = naive(x, noise, "dot")
+    centred = cost - cost.mean(0) - cost.mean(1, keepdim=True) + cost.mean()
+    excess = total(cost, fast_assign(x * 2.0**exponent, noise)) - optimum(cost.numpy())
+    assert excess <= 100 * 1e-5 * float(centred.std())
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_images_in_bytes_against_standard_noise_keep_what_an_assignment_gains(metric, rng):
     """Common offsets and scales a hundred times those of the noise leave few digits of float32."""
