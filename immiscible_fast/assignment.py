@@ -93,10 +93,8 @@ def solve_assignment(
         raise TypeError(f"cost must have a real dtype, got {matrix.dtype}")
     validation.check_data("cost", matrix)
     validation.check_flag("check", check)
-    answer = ops.solve(matrix if matrix.ndim == 3 else matrix.unsqueeze(0), method, tol)
+    answer = ops.solve(matrix, method, tol)
     if check and not bool(answer.converged.all()):
         invalid = bool((matrix.isnan() | matrix.isneginf()).any())
         raise ValueError(validation.INVALID_ENTRIES if invalid else validation.INFEASIBLE)
-    if matrix.ndim == 2:
-        return Assignment(*[field.squeeze(0) for field in answer])
     return Assignment(*answer)

@@ -6,6 +6,8 @@ shapes of their results, and nothing of what is inside, so sizes can be dynamic.
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -17,17 +19,16 @@ from .backends.solution import Answer
 
 def backend(tensor: Tensor, method: str = "auto") -> Any:
     """The module that solves this tensor; SciPy is on the CPU wherever the tensor is."""
-    if method != "scipy" and on_gpu(tensor):
-        from .backends import triton_gpu
+    return _module("triton_gpu" if method != "scipy" and on_gpu(tensor) else "cpu")
 
-        return triton_gpu
-    from .backends import cpu
 
-    return cpu
+@cache
+def _module(name: str) -> Any:
+    return import_module(f".backends.{name}", __package__)
 
 
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
-    """Solve (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
+    """Solve (n, m) or (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
     if torch.compiler.is_compiling():
         return Answer(*torch.ops.immiscible_fast.solve(cost, method, tol))
     answer: Answer = backend(cost, method).solve(cost, method, tol)
@@ -68,13 +69,13 @@ def _solve_op(cost, method, tol):  # type: ignore[no-untyped-def]
 
 @_solve_op.register_fake
 def _(cost, method, tol):  # type: ignore[no-untyped-def]
-    batch, n, m = cost.shape
+    *batch, n, m = cost.shape
     return (
-        cost.new_empty(batch, n, dtype=torch.int64),
+        cost.new_empty(*batch, n, dtype=torch.int64),
         cost.new_empty(batch, dtype=torch.float64),
         cost.new_empty(batch, dtype=torch.float64),
         cost.new_empty(batch, dtype=torch.bool),
-        cost.new_empty(batch, m, dtype=torch.float64),
+        cost.new_empty(*batch, m, dtype=torch.float64),
     )
 
 

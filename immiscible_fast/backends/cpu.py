@@ -17,9 +17,14 @@ QUANTISED_DTYPES = {torch.float32, torch.float16, torch.bfloat16}
 
 
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
-    """Solve (B, n, m) costs of any real dtype and device; ``method`` as in ``solve_assignment``."""
-    solution = solve_any_shape(as_solver_array(cost), method, tol)
-    answer = [torch.from_numpy(np.ascontiguousarray(field)) for field in solution[:5]]
+    """Solve (n, m) or (B, n, m) costs of any real dtype and device; ``method`` as in
+    ``solve_assignment``."""
+    costs = as_solver_array(cost)
+    batch = costs if costs.ndim == 3 else costs[None]
+    answer = []
+    for field in solve_any_shape(batch, method, tol)[:5]:
+        shaped = field if costs.ndim == 3 else field.reshape(field.shape[1:])
+        answer.append(torch.from_numpy(np.asarray(shaped, order="C")))
     if cost.device.type != "cpu":
         answer = [field.to(cost.device) for field in answer]
     return Answer(*answer)

@@ -63,7 +63,9 @@ def on_its_device(function: Callable[P, R]) -> Callable[P, R]:
 
 @on_its_device
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
-    """Solve (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
+    """Solve (n, m) or (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
+    if cost.ndim == 2:
+        return Answer(*[field.squeeze(0) for field in solve(cost.unsqueeze(0), method, tol)])
     if not cost.is_floating_point() or cost.dtype.itemsize == 1:
         cost = cost.to(torch.float32 if cost.dtype.is_floating_point else torch.float64)
     batch, n, m = cost.shape
