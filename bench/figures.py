@@ -275,7 +275,7 @@ def memory_figure(result: Result) -> Figure | None:
 
 
 def profile_figure(result: Result) -> Figure | None:
-    """Stacked shares of one exact call."""
+    """Stacked shares of the stages of one call."""
     profiles = result["profile"]
     if not profiles:
         return None
@@ -296,14 +296,14 @@ def profile_figure(result: Result) -> Figure | None:
                           color="white" if dark else "black")  # fmt: skip
             left += part
         axes.text(1.01, k, tables.milliseconds(p["total_ms"]), va="center", fontsize=10)
-    axes.set_yticks(range(len(profiles)), [f"n = {p['n']:,}, D = {p['dim']:,}" for p in profiles])
+    axes.set_yticks(range(len(profiles)), [tables.profile_name(p) for p in profiles])
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0%}"))
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(ncols=8, loc="upper center", bbox_to_anchor=(0.5, -0.1), fontsize=9, frameon=False,
                 columnspacing=1.2, handlelength=1.2)  # fmt: skip
-    _title(figure, "What does one exact call spend its time on?", f"{_machine(result)}.")
+    _title(figure, "What does one call spend its time on?", f"{_machine(result)}.")
     return figure
 
 

@@ -11,8 +11,6 @@ to ``output/fuzz``, and the summary of a run to ``bench/results/fuzz``.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import multiprocessing
 import secrets
 import time
@@ -123,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the run; drawn if not given")
     parser.add_argument("--replay", type=int, metavar="NUMBER", help="one problem of the run")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "fuzz")
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "fuzz")
     options = parser.parse_args(argv)
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     if options.replay is not None:
@@ -140,20 +138,8 @@ def main(argv: list[str] | None = None) -> int:
     total = merged([results.get() for _ in workers])
     for worker in workers:
         worker.join()
-    device = record.device_facts("cpu", 1)
-    result = {
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": record.commit(),
-        "device": device,
-        "versions": record.versions(),
-        "seed": seed,
-        "minutes": options.minutes,
-        "processes": PROCESSES,
-        **total,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{result['created'][:10]}-{record.slug(device)}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    run_facts = {"seed": seed, "minutes": options.minutes, "processes": PROCESSES}
+    path = record.save(options.out, record.device_facts("cpu", 1), **run_facts, **total)
     print(f"{total['problems']:,} problems, {len(total['failures'])} failures: {path}")
     return int(bool(total["failures"]))
 

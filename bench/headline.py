@@ -12,8 +12,6 @@ warmed from favouring one of them.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import random
 import statistics
 import time
@@ -38,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--families", nargs="+", choices=LARGEST, default=list(LARGEST))
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "headline")
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "headline")
     options = parser.parse_args(argv)
     rows = []
     for family in options.families:
@@ -47,17 +45,7 @@ def main(argv: list[str] | None = None) -> int:
                 rows.append(side_by_side(family, n))
                 print(line(rows[-1]), flush=True)
     device = record.device_facts("cpu", torch.get_num_threads())
-    result = {
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": record.commit(),
-        "device": device,
-        "versions": record.versions(),
-        "rows": rows,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{result['created'][:10]}-{record.slug(device)}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path)
+    print(record.save(options.out, device, rows=rows))
     return 0
 
 
@@ -103,6 +91,10 @@ def contenders() -> list[peers.Method]:
         for method in peers.solvers()
         if method.exact and method.name not in slow and not peers.why_not(method, "cpu")
     ]
+
+
+def whole_table(result: dict[str, Any]) -> str:
+    return markdown(result, tuple({row["n"] for row in result["rows"]}))
 
 
 def markdown(result: dict[str, Any], sizes: tuple[int, ...] = (64, 256, 1024, 2048, 4096)) -> str:

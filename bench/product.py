@@ -23,7 +23,7 @@ import torch
 from immiscible_fast import fast_assign
 from immiscible_fast.backends import cpu, quantised
 
-from . import families, measure, record, schema
+from . import families, measure, record
 
 CASES = (  # family, n
     *(("photo", n) for n in (256, 512, 1024, 2048)),
@@ -138,18 +138,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = [compare(family, n, options.rounds) for family, n in cases]
     print(table(rows))
     device = record.device_facts("cpu", torch.get_num_threads())
-    result = {
-        "schema": schema.VERSION,
-        "created": record.now(),
-        "commit": record.commit(),
-        "device": {**device, "load_before": load},
-        "versions": record.versions(),
-        "rounds": options.rounds,
-        "rows": rows,
-    }
-    path = options.out / f"{result['created'][:10]}-{record.slug(device)}.json"
-    schema.write(result, path)
-    print(path)
+    device["load_before"] = load
+    print(record.save(options.out, device, rounds=options.rounds, rows=rows))
     return 0
 
 

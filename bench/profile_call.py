@@ -1,6 +1,7 @@
-"""What the time of one ``fast_assign(x, noise, method="exact")`` on a CPU consists of.
+"""What the time of one ``fast_assign(x, noise)`` on a CPU consists of.
 
     python -m bench.profile_call 256 1024 2048 --dim 3072
+    python -m bench.profile_call 1024 --method auction
 
 The stages of the compiled solver are timed by running its driver (``_solve_one``) as plain Python,
 with every compiled function that it calls wrapped in a clock. So a new stage of the solver shows up
@@ -21,11 +22,12 @@ import numpy as np
 from immiscible_fast.kernels.cpu import solver
 from immiscible_fast.kernels.cpu.work import SLOTS
 from numba.core.dispatcher import Dispatcher
+from torch import Tensor
 
-from immiscible_fast import fast_assign, validation
+from immiscible_fast import fast_assign
 from immiscible_fast.backends.cpu import as_solver_array, assignment_cost
 
-from . import families
+from . import families, tables
 
 FAMILY_DIMS = {3072: "photo", 64: "digits", 16384: "latents"}
 NAMES = {  # of the compiled functions, in the words of the report
@@ -36,7 +38,6 @@ NAMES = {  # of the compiled functions, in the words of the report
 }
 SET_UP = "set-up"  # any other compiled function: lists, start prices, units of eps
 STAGES = (
-    "checks",
     "distance product",
     "statistics",
     SET_UP,
@@ -46,9 +47,10 @@ STAGES = (
     "other",
 )
 Seconds = dict[str, float]
+TOL = 0.01  # of "auction"
 
 
-def profile(n: int, dim: int = 3072, repeats: int = 9) -> dict[str, Any]:
+def profile(n: int, dim: int = 3072, method: str = "exact", repeats: int = 9) -> dict[str, Any]:
     """Milliseconds of each stage of one call, each at its fastest, and the name of the largest.
 
     At its fastest, because a stage of torch waits for all its threads: one that another program
@@ -58,23 +60,23 @@ def profile(n: int, dim: int = 3072, repeats: int = 9) -> dict[str, Any]:
     drawn = families.problem(family, n).samples
     x, noise = drawn.x, drawn.noise
     flat_x, flat_noise = x.flatten(1)[None], noise.flatten(1)[None]
-    cost = as_solver_array(assignment_cost(flat_x, flat_noise, "sqeuclidean"))[0]
+
+    def product() -> Tensor:
+        return assignment_cost(flat_x, flat_noise, "sqeuclidean", method, TOL)
+
+    def call() -> Tensor:
+        return fast_assign(x, noise, method=method, tol=TOL)
+
+    cost = as_solver_array(product())[0]
     inside: Seconds = defaultdict(float)
-    staged = staged_solver(inside)
+    staged = staged_solver(inside, method == "exact")
     staged(cost)  # compiles
-    fast_assign(x, noise, method="exact")
+    call()
     samples: dict[str, list[float]] = defaultdict(list)
-    for _ in range(
-        repeats
-    ):  # stages in turn, so that a slow moment of the machine hits all of them
-        whole = _seconds(lambda: fast_assign(x, noise, method="exact"))
+    for _ in range(repeats):  # in turn, so that a slow moment of the machine hits all of them
+        whole = _seconds(call)
         parts = dict.fromkeys(STAGES, 0.0)
-        parts["checks"] = _seconds(
-            lambda: (validation.check_values("x", x), validation.check_values("noise", noise))
-        )
-        parts["distance product"] = _seconds(
-            lambda: assignment_cost(flat_x, flat_noise, "sqeuclidean")
-        )
+        parts["distance product"] = _seconds(product)
         inside.clear()
         staged(cost)
         for name, seconds in inside.items():
@@ -90,6 +92,7 @@ def profile(n: int, dim: int = 3072, repeats: int = 9) -> dict[str, Any]:
         "family": family,
         "n": n,
         "dim": dim,
+        "method": method,
         "total_ms": total,
         "stages_ms": stages,
         "largest": largest,
@@ -97,7 +100,7 @@ def profile(n: int, dim: int = 3072, repeats: int = 9) -> dict[str, Any]:
     }
 
 
-def staged_solver(seconds: Seconds) -> Callable[[np.ndarray], None]:
+def staged_solver(seconds: Seconds, exact: bool) -> Callable[[np.ndarray], None]:
     """The solver's driver in plain Python; adds the time of each compiled stage to ``seconds``."""
     driver = solver._solve_one.py_func
     names = dict(driver.__globals__)
@@ -109,7 +112,7 @@ def staged_solver(seconds: Seconds) -> Callable[[np.ndarray], None]:
     def solve(cost: np.ndarray) -> None:
         n, width = cost.shape
         index, work = np.empty(n, np.int64), np.zeros(SLOTS, np.int64)
-        status = staged(cost, width, True, 0.01, False, np.empty(width), index, np.empty(2), work)
+        status = staged(cost, width, exact, TOL, False, np.empty(width), index, np.empty(2), work)
         if status != solver.SOLVED:
             raise RuntimeError(f"the staged solver stopped with status {status}")
 
@@ -135,30 +138,15 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def table(profiles: list[dict[str, Any]]) -> str:
-    """Shares by stage, one column for each n."""
-    lines = ["| stage | " + " | ".join(f"n = {p['n']}, D = {p['dim']}" for p in profiles) + " |"]
-    lines.append("|---|" + "---:|" * len(profiles))
-    for stage in STAGES:
-        cells = []
-        for p in profiles:
-            whole = max(sum(p["stages_ms"].values()), 1e-9)
-            cells.append(f"{p['stages_ms'][stage]:.2f} ms, {p['stages_ms'][stage] / whole:.0%}")
-        lines.append(f"| {stage} | " + " | ".join(cells) + " |")
-    lines.append(
-        "| **whole call** | " + " | ".join(f"{p['total_ms']:.2f} ms" for p in profiles) + " |"
-    )
-    lines.append("| **largest** | " + " | ".join(p["largest"] for p in profiles) + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("n", type=int, nargs="*", default=[256, 1024, 2048])
     parser.add_argument("--dim", type=int, choices=sorted(FAMILY_DIMS), default=3072)
+    parser.add_argument("--method", choices=("exact", "auction"), default="exact")
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
-    print(table([profile(n, options.dim, options.repeats) for n in options.n]))
+    chosen = options.dim, options.method, options.repeats
+    print(tables.profile_table([profile(n, *chosen) for n in options.n]))
 
 
 if __name__ == "__main__":

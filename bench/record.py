@@ -41,13 +41,18 @@ VERSIONS = (
     "triton",
     "pytest-benchmark",
 )
-PROFILED = {  # n, D
-    "tiny": [(32, 64)],
-    "quick": [(64, 3072), (256, 3072), (1024, 3072), (2048, 3072), (1024, 64)],
+PROFILED = {  # n, D, method
+    "tiny": [(32, 64, "exact")],
+    "quick": [
+        *((n, 3072, "exact") for n in (64, 256, 1024, 2048)),
+        (1024, 64, "exact"),
+        (1024, 3072, "auction"),
+    ],
     "full": [
-        *((n, 3072) for n in (64, 256, 512, 1024, 2048, 4096, 8192)),
-        *((n, 64) for n in (256, 1024)),
-        *((n, 16384) for n in (256, 1024)),
+        *((n, 3072, "exact") for n in (64, 256, 512, 1024, 2048, 4096, 8192)),
+        *((n, 64, "exact") for n in (256, 1024)),
+        *((n, 16384, "exact") for n in (256, 1024)),
+        *((n, 3072, "auction") for n in (256, 1024, 4096)),
     ],
 }
 DONE, TESTS_FAILED = 0, 1  # exit codes of pytest with which there are figures
@@ -133,10 +138,25 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
 
+def save(folder: Path, device: dict[str, Any], **content: Any) -> Path:
+    """Write what a bench beside the suite measured, by date and device; the path of its file."""
+    result = {
+        "schema": schema.VERSION,
+        "created": now(),
+        "commit": commit(),
+        "device": device,
+        "versions": versions(),
+        **content,
+    }
+    path = folder / f"{result['created'][:10]}-{slug(device)}.json"
+    schema.write(result, path)
+    return path
+
+
 def profiles(size: str) -> list[dict[str, Any]]:
     from .profile_call import profile
 
-    return [profile(n, dim) for n, dim in PROFILED[size]]
+    return [profile(*call) for call in PROFILED[size]]
 
 
 def work() -> dict[str, dict[str, int]]:

@@ -1,17 +1,19 @@
 """Make one page and its pictures from the recorded results.
 
-    python -m bench.report                  # bench/results/*.json -> bench/report/report.md, *.png
-    python -m bench.report --result FILE    # of this file alone
+    python -m bench.report                  # bench/results/ -> bench/report/report.md, *.png
+    python -m bench.report --result FILE    # of this file of the suite alone
 
-Of each device the newest full result is shown, else its newest quick one.
+Of each device the newest full result of the suite is shown, else its newest quick one, and the
+newest of each bench beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-from . import figures, schema, tables
+from . import figures, headline, product, schema, tables, worst_case
 from .record import RESULTS, ROOT, slug
 
 OUT = ROOT / "bench" / "report"
@@ -24,6 +26,24 @@ assignment - optimal cost), in squared distance: what the assignment is done for
 those that promise the optimum of the matrix that they are given; where a peer solves distances that
 are not squared (as the papers' code does), its share of the gain says what that costs.
 """
+BESIDE: dict[str, tuple[str, str, Callable[[schema.Result], str]]] = {  # folder: title, text
+    "headline": (
+        "Exact solvers, one call of each in turn",
+        "Solve only, medians. Peers get centred costs, the best that they can be given.",
+        headline.whole_table,
+    ),
+    "product": (
+        "The largest share, before and after: the distance product in eight bits",
+        "`auction, as shipped` against the same call with its product in float32, in turn.",
+        lambda result: product.table(result["rows"]),
+    ),
+    "worst_case": (
+        "The worst that exact can look",
+        "Our median over that of the fastest correct peer, on every family of costs of the tests, "
+        "most of\nthem degenerate: below 1 we are faster, bold is above the target of 1.5.",
+        worst_case.markdown,
+    ),
+}
 TIMES = {
     "median": "Times are medians over the rounds of a benchmark.\n",
     "min": "Times are those of the fastest round of a benchmark: the machine was not ours alone.\n",
@@ -52,12 +72,18 @@ def main(argv: list[str] | None = None) -> int:
         found = schema.read_folder(options.results)
     if not found:
         parser.error(f"no results in {options.results}: run python -m bench.record first")
-    page = write_report(found, options.out, options.by)
+    beside = {} if options.result else {name: newest(options.results / name) for name in BESIDE}
+    page = write_report(found, options.out, options.by, beside)
     print(page)
     return 0
 
 
-def write_report(found: list[tuple[Path, schema.Result]], out: Path, by: str = "median") -> Path:
+def write_report(
+    found: list[tuple[Path, schema.Result]],
+    out: Path,
+    by: str,
+    beside: dict[str, list[tuple[Path, schema.Result]]],
+) -> Path:
     """Write ``report.md`` and its pictures, with medians or the least times; its path."""
     out.mkdir(parents=True, exist_ok=True)
     parts = ["# Measured: immiscible_fast against what people use today\n", HOW, TIMES[by]]
@@ -68,6 +94,7 @@ def write_report(found: list[tuple[Path, schema.Result]], out: Path, by: str = "
         name = slug(result["device"])
         written = figures.write_all(result, out, name)
         parts.append(section(path, result, written))
+    parts += [beside_section(name, results) for name, results in beside.items() if results]
     parts.append(history(found))
     page = out / "report.md"
     page.write_text("\n".join(parts), encoding="utf-8")
@@ -83,6 +110,25 @@ def chosen(found: list[tuple[Path, schema.Result]]) -> list[tuple[Path, schema.R
         if result["size"] == "full" or not full_before:
             best[name] = path, result
     return list(best.values())
+
+
+def newest(folder: Path) -> list[tuple[Path, schema.Result]]:
+    """The newest result of each device in the folder of a bench beside the suite."""
+    found = {slug(result["device"]): (path, result) for path, result in schema.read_folder(folder)}
+    return list(found.values())
+
+
+def beside_section(name: str, results: list[tuple[Path, schema.Result]]) -> str:
+    title, text, table = BESIDE[name]
+    lines = [f"## {title}\n", f"{text} Made by `python -m bench.{name}`.\n"]
+    for path, result in results:
+        device = result["device"]
+        lines.append(
+            f"{device['name']}, {device['threads']} thread(s) for torch; commit "
+            f"{result['commit'] or 'unknown'}, file `{name}/{path.name}`.\n"
+        )
+        lines.append(table(result) + "\n")
+    return "\n".join(lines)
 
 
 def section(path: Path, result: schema.Result, written: dict[str, str]) -> str:
@@ -153,9 +199,9 @@ def _rest(result: schema.Result, written: dict[str, str]) -> list[str]:
     lines += [tables.distance_table(result) + "\n"]
     if result["profile"]:
         lines += [
-            "### What one exact call spends its time on\n",
+            "### What one call spends its time on\n",
             *_picture(written, "profile", "Shares of one call"),
-            tables.profile_table(result) + "\n",
+            tables.profile_table(result["profile"]) + "\n",
             f"The largest share is **{largest_share(result)}**. "
             "Made by `python -m bench.profile_call`.\n",
         ]

@@ -8,7 +8,6 @@ OTHERS = ("#56B4E9", "#CC79A7", "#E69F00", "0.45", "#7F6FB0", "#8C6D46", "#3B9C9
 FIT_FROM = 256  # below, the cost of a call hides the growth of the work
 LEAST_LOST = 1e-6  # of the gain: where the optimum stands on a log axis
 STAGES = {
-    "checks": "#BBBBBB",
     "distance product": "#0072B2",
     "statistics": "#56B4E9",
     "set-up": "#B3D9EE",

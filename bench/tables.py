@@ -236,18 +236,24 @@ def sweeps(result: Result) -> list[list[Row]]:
     return [rows for rows in groups(result, "pair") if named(rows, "best of 16, L2")]
 
 
-def profile_table(result: Result) -> str:
-    profiles = result["profile"]
+def profile_table(profiles: list[Row]) -> str:
+    """Time and share of each stage of a call, one column for each call."""
     lines = []
-    for stage in profiles[0]["stages_ms"] if profiles else ():
-        cells = [stage]
+    for stage in profiles[0]["stages_ms"]:
+        cells = []
         for p in profiles:
             whole = max(sum(p["stages_ms"].values()), 1e-9)
-            cells.append(f"{p['stages_ms'][stage] / whole:.0%}")
-        lines.append(cells)
+            cells.append(
+                f"{milliseconds(p['stages_ms'][stage])}, {p['stages_ms'][stage] / whole:.0%}"
+            )
+        lines.append([stage, *cells])
     lines.append(["**whole call**", *(milliseconds(p["total_ms"]) for p in profiles)])
     lines.append(["**largest share**", *(p["largest"] for p in profiles)])
-    return markdown(["stage", *(f"n = {p['n']}, D = {p['dim']}" for p in profiles)], lines)
+    return markdown(["stage", *(profile_name(p) for p in profiles)], lines)
+
+
+def profile_name(profile: Row) -> str:
+    return f"{profile.get('method', 'exact')}, n = {profile['n']:,}, D = {profile['dim']:,}"
 
 
 def work_table(result: Result) -> str:

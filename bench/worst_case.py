@@ -12,8 +12,6 @@ it.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import random
 import statistics
 import sys
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--families", nargs="+", choices=families.FAMILIES, metavar="NAME")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/worst_case")
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "worst_case")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -56,19 +54,8 @@ def main(argv: list[str] | None = None) -> int:
             rows.append(side_by_side(family, n, hopeless))
             print(line(rows[-1]), flush=True)
     device = record.device_facts("cpu", torch.get_num_threads())
-    result = {
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": record.commit(),
-        "device": device,
-        "versions": record.versions(),
-        "target": TARGET,
-        "rows": rows,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{result['created'][:10]}-{record.slug(device)}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(markdown(result))
-    print(path)
+    print(markdown({"target": TARGET, "rows": rows}))
+    print(record.save(options.out, device, target=TARGET, rows=rows))
     return 0
 
 

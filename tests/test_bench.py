@@ -183,6 +183,29 @@ def test_the_report_shows_ratios_losses_and_pictures(result, tmp_path, by):
     assert all(f"]({name})" in page for name in pictures)
 
 
+def test_the_report_shows_what_was_measured_beside_the_suite(result, tmp_path):
+    pytest.importorskip("matplotlib")
+    from bench import record, report
+
+    results = tmp_path / "results"
+    schema.write(result, results / "a.json")
+    times = {"exact": 2.0, "lapjv": 3.0}
+    for n, threads in ((64, 2), (96, 2), (128, 1)):  # the later of two on one device is shown
+        row = {"family": "onef", "n": n, "ms": times, "fastest_peer": "lapjv", "ratio": 0.67}
+        row.update(speed_up=1.5, speed_up_scipy_raw=None)
+        device = {**result["device"], "threads": threads}
+        for name in ("headline", "worst_case"):
+            record.save(results / name, device, target=1.5, rows=[row])
+    report.main(["--results", str(results), "--out", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert page.count("| lapjv, 3 ms | 1.5x | - |") == 2
+    assert "| onef | 96 |" in page
+    assert "| onef | 128 |" in page
+    assert page.count("0.67 (lapjv)") == 2
+    report.main(["--result", str(results / "a.json"), "--out", str(tmp_path / "alone")])
+    assert "0.67 (lapjv)" not in (tmp_path / "alone" / "report.md").read_text()
+
+
 def test_a_full_result_is_preferred_to_a_later_quick_one(result):
     from bench import report
 
@@ -222,15 +245,22 @@ def test_more_work_is_noticed():
     assert work_counts.exceeded({"new": 100}, {}) == ["new: 100, recorded 0"]
 
 
-def test_a_profile_accounts_for_a_call():
-    from bench.profile_call import profile, table
+@pytest.mark.parametrize("method", ["exact", "auction"])
+def test_a_profile_accounts_for_a_call(method):
+    from bench.profile_call import profile
 
-    found = profile(64, 64, repeats=2)
+    found = profile(64, 64, method, repeats=2)
     assert found["total_ms"] > 0
     assert found["stages_ms"]["auction"] > 0
     assert found["stages_ms"]["certificate"] > 0
     assert found["largest"] in found["stages_ms"]
-    assert found["largest"] in table([found])
+    assert found["largest"] in tables.profile_table([found])
+
+
+def test_no_stage_of_a_profile_is_left_out_of_its_picture():
+    from bench import profile_call, styles
+
+    assert tuple(styles.STAGES) == profile_call.STAGES
 
 
 def test_the_users_benchmark_compares_and_advises():
