@@ -101,3 +101,21 @@ def test_sinkhorn_prices_do_not_depend_on_scale_and_offset(rng):
     moved = annealed_sinkhorn.column_prices(1000 * costs + 50)
     centred = [p - p.mean(1, keepdims=True) for p in (prices, moved / 1000)]
     assert np.allclose(*centred, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 30), (3, 20, 27), (2, 1, 5)])
+def test_one_exponential_updates_as_two_do(shape, rng):
+    from immiscible_fast.backends import annealed_sinkhorn
+
+    batch, n, m = shape
+    cost = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
+    cost[0, :, 0] += 100  # beside which exp of the others vanishes
+    cost[-1, :, -1] += 5
+    g = torch.from_numpy(rng.normal(size=(batch, m)).astype(np.float32))
+    share = np.log(n / m)
+    for eps in (1.0, 0.1, 0.01, 0.003):
+        f = -eps * torch.logsumexp((g[:, None].double() - cost) / eps, 2)
+        want = eps * (share - torch.logsumexp((f[:, :, None] - cost.double()) / eps, 1))
+        room = torch.full_like(cost, torch.nan)
+        found = annealed_sinkhorn.updated(g, cost, eps, share, room)
+        assert (found - want).abs().max() <= 1e-6 * (1 + cost.abs().max())

@@ -5,7 +5,10 @@
    exp((f_i - c_ij) / eps) (Cuturi 2013; log domain: Schmitzer 2019).
 2. eps falls geometrically from one standard deviation of the centred costs, so that large moves are
    made while the problem is smooth; column updates are over-relaxed (Thibault et al. 2017).
-3. As eps falls, -g tends to optimal prices: row i wants the column that minimises c_ij - g_j.
+3. One exponential of each entry serves both updates: with K_ij = exp((g_j - c_ij - max_j) / eps)
+   and row sums r, the sums of the columns after the update of the rows are K^T (1 / r). Where all
+   entries of a column vanish beside the best of their rows, its sum is made anew in its own units.
+4. As eps falls, -g tends to optimal prices: row i wants the column that minimises c_ij - g_j.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations of the centred costs
 UPDATES = 42  # of rows and of columns, all in all
 OVER_RELAXATION = 1.8
+LEAST_EXPONENT = -80.0  # exp of less is a denormal number, which takes a processor a long time ...
+LEAST_SUM = 1e-30  # ... and no column sum above this one misses it
 
 
 def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -31,10 +37,27 @@ def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
     share = np.log(n / m)  # of a column in the total mass n
     half = UPDATES // 2
     g = torch.zeros(batch, m, dtype=torch.float32)
+    kernel = torch.empty_like(cost)
     for step in range(half):
         eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (half - 1))
-        f = -eps * torch.logsumexp((g[:, None] - cost) / eps, 2)
-        target = eps * (share - torch.logsumexp((f[:, :, None] - cost) / eps, 1))
+        target = updated(g, cost, eps, share, kernel)
         g = g + OVER_RELAXATION * (target - g) if step < half - 1 else target
     prices = -(g[:, None].to(torch.float64) * deviation + columns)[:, 0]
     return np.asarray(torch.nan_to_num(prices, nan=0.0, posinf=0.0, neginf=0.0).numpy())
+
+
+def updated(g: Tensor, cost: Tensor, eps: float, share: float, kernel: Tensor) -> Tensor:
+    """Column potentials (B, m) after an update of the rows and one of the columns; ``kernel`` is
+    written."""
+    best = torch.sub(g[:, None], cost, out=kernel).amax(2, keepdim=True)
+    kernel.sub_(best).mul_(1 / eps).clamp_(min=LEAST_EXPONENT).exp_()
+    row_sum = kernel.sum(2, keepdim=True)
+    column_sum = torch.matmul((1 / row_sum).mT, kernel)[:, 0]
+    target = g + eps * (share - column_sum.log())
+    lost = column_sum < LEAST_SUM
+    if bool(lost.any()):
+        problem, column = lost.nonzero(as_tuple=True)
+        f = -(best + eps * row_sum.log())[problem, :, 0]
+        value = (f - cost[problem, :, column]) / eps
+        target[lost] = eps * (share - torch.logsumexp(value, 1))
+    return target
