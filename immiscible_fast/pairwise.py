@@ -12,7 +12,8 @@ from torch import Tensor
 from . import ops
 from .validation import METRICS, check_choice, check_pair
 
-FEW = 1 << 15  # numbers that are centred in less time than it takes to see whether they have to be
+LARGE_CONSTANTS = 300.0  # times the standard deviation: float32 keeps four digits of what is left
+SEEN = 32  # rows and columns (to twice as many) by which a cost matrix is judged
 NARROW = 128  # coordinates; so few are copied with their norms beside them, for one product
 SLICE = 256  # coordinates that are multiplied at a time, at least
 
@@ -108,15 +109,25 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
 def centred_product(x: Tensor, y: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
     """``scale`` times the inner products x.y, up to constants of a row or a column; n, m >= 1.
 
-    Those constants change no assignment. The means are subtracted first if they would outweigh the
-    samples by so much that float32 lost more than a digit of what is left; from few samples they
-    always are, because to look takes longer.
+    Those constants change no assignment. Where they are so large that float32 lost digits of what
+    is left, the products are made again from samples less their means.
     """
-    if x.device.type == "cpu" and x.numel() <= FEW:
-        x, y = x.to(dtype), y.to(dtype)
-        return product(x - _mean(x, dtype), y - _mean(y, dtype), dtype, scale)
-    shift_x, shift_y = _large_mean(x, dtype), _large_mean(y, dtype)
-    return product(x, y, dtype, scale, shift_x, shift_y)
+    cost = product(x, y, dtype, scale)
+    if _lost_digits(cost):
+        del cost
+        cost = product(x, y, dtype, scale, _mean(x, dtype), _mean(y, dtype))
+    return cost
+
+
+def _lost_digits(cost: Tensor) -> bool:
+    """Whether (some of) the costs are over ``LARGE_CONSTANTS`` times what centring leaves."""
+    rows, columns = (max(1, size // SEEN) for size in cost.shape[-2:])
+    some = cost[..., ::rows, ::columns].cpu().numpy().astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # the solver refuses what is not finite
+        left = some - some.mean(-1, keepdims=True)
+        left -= left.mean(-2, keepdims=True)
+        whole, rest = (np.square(part).sum((-2, -1)) for part in (some, left))
+    return not (whole <= LARGE_CONSTANTS**2 * rest).all()
 
 
 def product(
@@ -133,16 +144,16 @@ def product(
     ``start`` broadcasts to the result; none is zero.
     """
     plain = x.ndim == 2
-    cost = torch.zeros(1, dtype=dtype, device=x.device).expand(*x.shape[:-1], y.shape[-2])
-    if start is not None:
-        cost = start.expand_as(cost)
+    cost = torch.zeros(1, dtype=dtype, device=x.device) if start is None else start
+    cost = cost.expand(*x.shape[:-1], y.shape[-2])
+    beta = 0 if start is None else 1
     as_they_are = x.dtype == y.dtype == dtype and shift_x is None and shift_y is None
     for part in [slice(None)] if as_they_are else _slices(x, y):
         a, b = _part(x, part, dtype, shift_x), _part(y, part, dtype, shift_y)
         if part.start:  # not the first: add to what is there
             (cost.addmm_ if plain else cost.baddbmm_)(a, b.mT, alpha=scale)
         else:
-            cost = (torch.addmm if plain else torch.baddbmm)(cost, a, b.mT, alpha=scale)
+            cost = (torch.addmm if plain else torch.baddbmm)(cost, a, b.mT, beta=beta, alpha=scale)
     return cost.contiguous()
 
 

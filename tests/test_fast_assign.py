@@ -80,6 +80,18 @@ def test_an_offset_of_images_of_any_scale_costs_no_digits(exponent, rng):
     assert excess <= 100 * 1e-5 * float(centred.std())
 
 
+@pytest.mark.parametrize(("offset", "products"), [(0.0, 1), (0.5, 1), (100.0, 2)])
+def test_products_are_made_again_only_where_digits_were_lost(offset, products, rng, monkeypatch):
+    from immiscible_fast import pairwise
+
+    x, noise = draw(rng, 70, 300, dtype=torch.float32), draw(rng, 70, 300, dtype=torch.float32)
+    made = []
+    product = pairwise.product
+    monkeypatch.setattr(pairwise, "product", lambda *args: made.append(1) or product(*args))
+    fast_assign(x / 4 + offset, noise + offset)
+    assert len(made) == products
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_images_in_bytes_against_standard_noise_keep_what_an_assignment_gains(metric, rng):
     """Common offsets and scales a hundred times those of the noise leave few digits of float32."""
