@@ -103,7 +103,7 @@ def fast_assign(
     if labels is not None:
         groups = validation.check_labels(labels, images.shape[: 1 + batched])
     validation.check_flag("check", check)
-    plain = labels is None and features is None and mask is None
+    plain = features is None and mask is None
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)
     with torch.no_grad(), outside_autocast(images):

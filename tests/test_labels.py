@@ -129,3 +129,14 @@ def test_large_and_small_groups_together(rng):
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     x, noise = draw(rng, len(labels), 6), draw(rng, len(labels), 6)
     assert_grouped(x, noise, labels, fast_assign(x, noise, labels=labels))
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2], [0, 0, 0, 1, 1]])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["x", "noise"])
+def test_what_is_not_finite_is_refused_in_any_group(name, value, labels, rng):
+    for i in range(5):
+        pair = {"x": draw(rng, 5, 3), "noise": draw(rng, 5, 3)}
+        pair[name][i, 1] = value
+        with pytest.raises(ValueError, match=f"{name} must be finite"):
+            fast_assign(**pair, labels=labels)

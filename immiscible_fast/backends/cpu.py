@@ -145,23 +145,21 @@ def _assign_groups(
     """Assignment within equal labels (B, n): groups of one size are solved together, as one
     batch."""
     batch, n = labels.shape
-    index = torch.arange(n, device=x.device).repeat(batch, 1)
-    if labels.numel() == 0:
-        return index
-    labels = labels.to(x.device)
-    _, group = torch.unique(labels, return_inverse=True)
-    group = group + torch.arange(batch, device=x.device)[:, None] * (int(group.max()) + 1)
-    flat = group.reshape(-1)
-    order = torch.argsort(flat, stable=True)
-    _, counts = torch.unique_consecutive(flat[order], return_counts=True)
-    first = counts.cumsum(0) - counts
-    x, noise = x.reshape(batch * n, -1), noise.reshape(batch * n, -1)
-    result = index.reshape(-1)
-    for size in torch.unique(counts).tolist():
-        if size == 1:
-            continue
-        starts = first[counts == size]
-        member = order[starts[:, None] + torch.arange(size, device=x.device)]  # (groups, size)
-        local = _assign(x[member], noise[member], metric, method, tol)
-        result[member] = torch.gather(member, 1, local) % n
-    return index
+    index = np.tile(np.arange(n), batch)
+    if index.size > 0:
+        _, group = np.unique(labels.cpu().numpy(), return_inverse=True)
+        problem = np.repeat(np.arange(batch), n)
+        group = group.reshape(-1) + problem * (group.max() + 1)
+        order = np.argsort(group, kind="stable")
+        _, first, counts = np.unique(group[order], return_index=True, return_counts=True)
+        x, noise = x.reshape(batch * n, -1), noise.reshape(batch * n, -1)
+        for size in np.unique(counts):
+            member = order[first[counts == size][:, None] + np.arange(size)]  # (groups, size)
+            rows = torch.from_numpy(member.reshape(-1)).to(x.device)
+            chosen, drawn = (z.index_select(0, rows).reshape(*member.shape, -1) for z in (x, noise))
+            if size == 1:  # nothing is computed that would show what is not finite
+                check_finite(chosen, drawn)
+                continue
+            local = _assign(chosen, drawn, metric, method, tol).cpu().numpy()
+            index[member] = np.take_along_axis(member, local, 1) % n
+    return torch.from_numpy(index.reshape(batch, n)).to(x.device)
