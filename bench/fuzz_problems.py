@@ -31,6 +31,7 @@ EXTREME = ("wide_range", "big_m")  # the optimum is tiny beside the largest entr
 METHODS = ("exact", "auction", "linear_sum_assignment", "batch", "cost_limit")
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "bool")
 FINISHES = 3  # exact finishes of one solve at most: after the auction, again, and without prices
+PASSES = 4 + FINISHES * 2 + 1  # statistics of infinite costs, certificates and lists, column minima
 PHASES = 24  # of one auction: eps falls by 6 or more between two, 52 bits at most in all
 KINDS = {
     "tiny": 0.25,
@@ -214,6 +215,7 @@ def budget(n: int, m: int) -> dict[str, int]:
         "list_relaxations": paths * (n + 1),
         "row_relaxations": paths * (n + 1),
         "tie_scans": ties.PHASES * n,
+        "pass_scans": PASSES * n,
     }
 
 

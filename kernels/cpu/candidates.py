@@ -17,7 +17,7 @@ from numba import njit
 
 from .jit import inlined_kernel, kernel
 from .vector import GROUPS, list_top2, row_collect, row_group_min, row_top2
-from .work import BID_SCANS, STOP
+from .work import BID_SCANS, PASS_SCANS, STOP
 
 ROOM = 64  # columns a list can hold
 LISTED_FROM = 640  # below this many columns a whole row is scanned faster than a list is kept
@@ -100,6 +100,7 @@ def refill_all(cost, price, lists, work):
     for i in range(count.shape[0]):
         if work[STOP] != 0:
             break
+        work[PASS_SCANS] += 1
         refill(cost, i, price, index, value, count, bound, groups)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from .jit import kernel
 from .statistics import smallest
 from .vector import row_min
-from .work import STOP
+from .work import PASS_SCANS, STOP
 
 
 @kernel
@@ -25,6 +25,7 @@ def certificate(cost, price, column, m, work):
     for i in range(n):
         if work[STOP] != 0:
             break
+        work[PASS_SCANS] += 1
         total += cost[i, column[i]]
         bound += row_min(cost, i, price)
     for j in range(m):

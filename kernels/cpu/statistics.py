@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from .jit import kernel
-from .work import STOP
+from .work import PASS_SCANS, STOP
 
 SAMPLED_PAIRS = 512
 
@@ -44,6 +44,7 @@ def has_invalid(cost, m, work):
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
+        work[PASS_SCANS] += 1
         if count_invalid(cost[i], m) > 0:
             return True
     return False
@@ -68,6 +69,7 @@ def finite_moments(cost, shift, m, work):
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
+        work[PASS_SCANS] += 1
         some, part, squares = finite_sums(cost[i], shift, m)
         count += some
         total += part
@@ -116,6 +118,7 @@ def centred_statistics(cost, m, mean, totals, work):
     for i in range(n):
         if work[STOP] != 0:
             break
+        work[PASS_SCANS] += 1
         row_total, row_square = row_sums(cost[i], shift, mean, m)
         totals[i] = row_total
         total += row_total

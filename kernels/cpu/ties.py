@@ -16,7 +16,7 @@ from numba import njit
 
 from .jit import kernel
 from .vector import row_collect, row_min, row_top2
-from .work import DUAL_SCANS, STOP, TIE_SCANS
+from .work import DUAL_SCANS, PASS_SCANS, STOP, TIE_SCANS
 
 PHASES = 12  # of breadth-first search, each of at most one scan a row
 
@@ -34,6 +34,7 @@ def reduce_columns(cost, m, price, work):
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
+        work[PASS_SCANS] += 1
         row_minima(cost, i, price)
     for j in range(price.shape[0]):
         price[j] = -price[j] if j < m and price[j] < np.inf else 0

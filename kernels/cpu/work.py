@@ -8,6 +8,7 @@ PATHS = 4  # shortest augmenting paths
 LIST_RELAXATIONS = 5  # candidate lists offered to a search
 ROW_RELAXATIONS = 6  # whole rows offered to a search
 TIE_SCANS = 7  # whole rows scanned to match ties
+PASS_SCANS = 8  # rows read in passes over the whole matrix: statistics, certificate, lists
 COUNTERS = (
     "bids",
     "bid_scans",
@@ -17,6 +18,7 @@ COUNTERS = (
     "list_relaxations",
     "row_relaxations",
     "tie_scans",
+    "pass_scans",
 )
 STOP = len(COUNTERS)  # no count: whoever sets it from another thread ends the solve within a row
 SLOTS = STOP + 1
