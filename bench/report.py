@@ -157,21 +157,24 @@ def section(path: Path, result: schema.Result, written: dict[str, str]) -> str:
 def _speed(result: schema.Result, written: dict[str, str]) -> list[str]:
     return [
         "### From images and noise to pairs\n",
-        "What a training step pays: distances and assignment. Bold where a peer is faster.\n",
+        "What a training step pays: distances and assignment. Bold where a peer is faster. Each "
+        "method is\ncalled in a loop of its own, with warm caches.\n",
         tables.speedup_table(result, "pair") + "\n",
         *_picture(written, "time", "Time against n"),
         "### Solve only\n",
         "The cost matrix is given, centred for us and for the peers alike; `scipy, raw L2` gets "
-        "what the papers'\ncode gives it.\n",
+        "what the papers'\ncode gives it. In loops, too; calls in turn, whose caches are cold, are "
+        "in the table of `bench.headline`.\n",
         tables.speedup_table(result, "solve") + "\n",
         *_picture(written, "families", "Families of problems"),
         "### Many small problems at once, and label groups\n",
         tables.speedup_table(result, "batched") + "\n",
         tables.speedup_table(result, "groups") + "\n",
         "### Where a peer beats us\n",
-        "Every problem on which a peer gives the same answer, or a heuristic the same share of the "
-        "gain, in less\ntime. *Beyond doubt*: its time is at least a tenth below the fastest of "
-        "our calls.\n",
+        "Every problem of the suite on which a peer gives the same answer, or a heuristic the same "
+        "share of the\ngain, in less time. *Beyond doubt*: its time is at least a tenth below the "
+        "fastest of our calls. Bold figures\nin the tables of `bench.headline` and "
+        "`bench.worst_case` below are losses, too.\n",
         tables.loss_table(result) + "\n",
     ]
 
@@ -202,7 +205,7 @@ def _rest(result: schema.Result, written: dict[str, str]) -> list[str]:
             "### What one call spends its time on\n",
             *_picture(written, "profile", "Shares of one call"),
             tables.profile_table(result["profile"]) + "\n",
-            f"The largest share is **{largest_share(result)}**. "
+            f"The largest share: **{largest_share(result)}**. "
             "Made by `python -m bench.profile_call`.\n",
         ]
     if result["work"]:
@@ -217,12 +220,16 @@ def _rest(result: schema.Result, written: dict[str, str]) -> list[str]:
 
 
 def largest_share(result: schema.Result) -> str:
-    """The stage that most of the profiled calls spend most of their time on, with its range."""
+    """The stage that most of the profiled calls spend most of their time on, with its range; and
+    the calls for which it is another one."""
     profiles = result["profile"]
     names = [p["largest"] for p in profiles]
     name = max(names, key=names.count)
-    shares = [p["stages_ms"][name] / max(sum(p["stages_ms"].values()), 1e-9) for p in profiles]
-    return f"{name}: {min(shares):.0%} to {max(shares):.0%} of a call"
+    shares = [p["largest_share"] for p in profiles if p["largest"] == name]
+    others = [f"{tables.profile_name(p)}: {p['largest']}" for p in profiles if p["largest"] != name]
+    return f"{name}, {min(shares):.0%} to {max(shares):.0%} of a call" + (
+        f" (but {'; '.join(others)})" if others else ""
+    )
 
 
 def history(found: list[tuple[Path, schema.Result]]) -> str:

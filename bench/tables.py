@@ -45,10 +45,16 @@ def named(rows: Iterable[Row], *names: str) -> Row | None:
 
 
 def fastest_peer(rows: Iterable[Row]) -> Row | None:
-    """The fastest that promises the optimum, of the same costs if there is one."""
+    """The fastest that promises the optimum and reaches it, of the same costs if there is one."""
     peers = [r for r in rows if not r["ours"] and r["exact"] and r["method"] not in FLOOR_ONLY]
+    peers = [r for r in peers if r["takes"] == "euclidean" or not missed(r)]
     alike = [r for r in peers if r["takes"] != "euclidean"]
     return min(alike or peers, key=lambda r: r["time_ms"], default=None)
+
+
+def missed(row: Row) -> bool:
+    """Whether the answer is not optimal, whatever was promised."""
+    return row.get("share", 1.0) < 1 - ALIKE_SHARE
 
 
 def milliseconds(value: float) -> str:
@@ -169,6 +175,8 @@ def losses(result: Result) -> list[list[str]]:
             for row in sorted(rows, key=lambda r: r["time_ms"]):
                 if row["ours"] or row["method"] in FLOOR_ONLY or not row["exact"]:
                     continue
+                if row["takes"] != "euclidean" and missed(row):
+                    continue
                 if "error_sd" in row and row["error_sd"] > 10 * ours["error_sd"]:
                     continue  # float16 distances are another thing
                 if row["time_ms"] < SAME * ours["time_ms"]:
@@ -257,9 +265,13 @@ def profile_name(profile: Row) -> str:
 
 
 def work_table(result: Result) -> str:
+    """Counters by case; those that are nothing to a case stay empty."""
     work = result["work"]
-    counters = list(next(iter(work.values()), {}))
-    lines = [[case, *(f"{counts[c]:,}" for c in counters)] for case, counts in work.items()]
+    counters = list(dict.fromkeys(name for counts in work.values() for name in counts))
+    lines = [
+        [case, *(f"{counts[c]:,}" if counts.get(c) else "" for c in counters)]
+        for case, counts in work.items()
+    ]
     return markdown(["case", *(c.replace("_", " ") for c in counters)], lines)
 
 

@@ -11,13 +11,13 @@ from .measure import Case
 PROBLEMS = measure.sizes(
     tiny=[("photo", 32), ("uniform", 32)],
     quick=[
-        *(("photo", n) for n in (64, 256, 512, 1024, 2048)),
-        ("digits", 1024),
-        *(("onef", n) for n in (256, 1024)),
+        *(("photo", n) for n in (32, 64, 256, 512, 1024, 2048)),
+        *(("digits", n) for n in (64, 1024)),
+        *(("onef", n) for n in (64, 256, 1024)),
         ("latents", 512),
         ("duplicates", 1024),
-        *(("uniform", n) for n in (256, 1024)),
-        ("integers", 1024),
+        *(("uniform", n) for n in (64, 256, 1024)),
+        *(("integers", n) for n in (64, 1024)),
         ("machol_wien", 256),
     ],
     full=[
