@@ -2,8 +2,10 @@
 
 - The size of the suite and the device come from IMMISCIBLE_BENCH (tiny, quick, full) and
   IMMISCIBLE_BENCH_DEVICE (cpu, cuda).
-- A case is repeated until its share of time is spent. One whose time, foretold from a smaller n (by
-  n^3 for solvers), passes the limit is skipped, and the skip is recorded.
+- Every call is made once untimed at its own size, then repeated until its share of time is spent:
+  three times at least, twice from half a second, once if it takes more than two seconds.
+- One whose time, foretold from a smaller n (by n^3 for solvers), passes the limit is skipped, and
+  the skip is recorded.
 - Every answer is judged on one matrix, the centred squared distances, against the lower bound that
   the prices of our exact solver prove; that proof is all that a peer has to believe us.
 """
@@ -32,9 +34,9 @@ T = TypeVar("T")
 SIZE = os.environ.get("IMMISCIBLE_BENCH", "quick")
 DEVICE = os.environ.get("IMMISCIBLE_BENCH_DEVICE", "cpu")
 SECONDS = {"tiny": 0.01, "quick": 0.2, "full": 0.4}  # for the rounds of one case
-LIMIT = {"tiny": 2.0, "quick": 4.0, "full": 6.0}  # for one call
+LIMIT = {"tiny": 2.0, "quick": 4.0, "full": 4.0}  # for one call
 TELLING = 256  # n: the time of a smaller problem foretells nothing
-SLOW = 0.1  # of the limit: from there on one call has to do
+LEAST_ROUNDS = ((0.5, 3), (2.5, 2))  # below so many seconds, the first call's costs included
 SHORTEST = 200e-6  # seconds of a round; shorter calls are repeated within it
 MOST_ROUNDS = 200
 
@@ -104,15 +106,7 @@ def _forecast(case: Case) -> float | None:
 def run(benchmark: Any, case: Case, call: Callable[[], T], warm_up: Callable[[], Any]) -> T:
     """Time ``call``; ``warm_up`` is a small problem for whatever compiles or loads first."""
     warm_up()
-    foretold = _forecast(case)
-    rounds, iterations = 1, 1
-    if foretold is None or foretold < SLOW * LIMIT[SIZE]:  # a slow call is not worth a trial
-        seconds = _timed(call)
-        iterations = max(1, round(SHORTEST / seconds))
-        least = 3 if seconds < SLOW * LIMIT[SIZE] else 1
-        rounds = int(np.clip(SECONDS[SIZE] / (iterations * seconds), least, MOST_ROUNDS))
-    if SIZE == "tiny":
-        rounds, iterations = min(rounds, 2), 1
+    rounds, iterations = repeats(_timed(call))
     benchmark.group = case.group
     benchmark.extra_info.update(facts(case))
     synchronised = call if DEVICE == "cpu" else lambda: _synchronised(call)
@@ -123,6 +117,14 @@ def run(benchmark: Any, case: Case, call: Callable[[], T], warm_up: Callable[[],
             benchmark.stats.stats.min,  # a machine that was busy for a moment must not cause skips
         )
     return result
+
+
+def repeats(seconds: float) -> tuple[int, int]:
+    """Rounds, and calls in each of them, for a call that took so long untimed."""
+    iterations = max(1, round(SHORTEST / seconds))
+    least = next((rounds for limit, rounds in LEAST_ROUNDS if seconds < limit), 1)
+    rounds = int(np.clip(SECONDS[SIZE] / (iterations * seconds), least, MOST_ROUNDS))
+    return (min(rounds, 2), 1) if SIZE == "tiny" else (rounds, iterations)
 
 
 def _timed(call: Callable[[], Any]) -> float:
@@ -190,13 +192,20 @@ def total(cost: Any, index: Any) -> float:
 
 def assignment_quality(cost: Any, index: Any, ref: Reference) -> dict[str, Any]:
     """Gap to the proven bound, and the share of the possible gain; for a permutation."""
-    chosen = np.asarray(torch.as_tensor(index).cpu())
-    paid = total(cost, chosen)
+    return summed_quality([cost], [index], [ref])
+
+
+def summed_quality(costs: Any, indices: Any, refs: list[Reference]) -> dict[str, Any]:
+    """The same for several problems at once: their gaps, deviations and gains are added up."""
+    chosen = [np.asarray(torch.as_tensor(index).cpu()) for index in indices]
+    paid = sum(total(cost, index) for cost, index in zip(costs, chosen, strict=True))
+    gap = paid - sum(ref.bound for ref in refs)
+    identity = sum(ref.identity for ref in refs)
     return {
-        "permutation": bool(np.array_equal(np.sort(chosen), np.arange(len(cost)))),
-        "gap": _digits(paid - ref.bound),
-        "gap_sd": _digits((paid - ref.bound) / max(ref.unit, 1e-300)),
-        "share": round((ref.identity - paid) / max(ref.identity - ref.cost, 1e-300), 6),
+        "permutation": all(np.array_equal(np.sort(i), np.arange(len(i))) for i in chosen),
+        "gap": _digits(gap),
+        "gap_sd": _digits(gap / max(sum(ref.unit for ref in refs), 1e-300)),
+        "share": round((identity - paid) / max(identity - sum(r.cost for r in refs), 1e-300), 6),
     }
 
 
