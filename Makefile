@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot lint bench bench-full fuzz report gpu-check clean
+.PHONY: demo test aot lint bench bench-full headline product worst-case fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -19,11 +19,19 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Options of every bench go in ARGS: make bench ARGS="--compare FILE --fail median:30%"
 bench: .venv/bench-ready
-	$(BIN)/python -m bench.record --quick
+	$(BIN)/python -m bench.record --quick $(ARGS)
 
 bench-full: .venv/bench-ready
-	$(BIN)/python -m bench.record --full
+	$(BIN)/python -m bench.record --full $(ARGS)
+
+# The figures of README: solvers in turn, products in eight bits, every family of the tests.
+headline product: .venv/bench-ready
+	$(BIN)/python -m bench.$@ $(ARGS)
+
+worst-case: .venv/bench-ready
+	$(BIN)/python -m bench.worst_case $(ARGS)
 
 # Random problems of every kind against SciPy, for so many minutes.
 MINUTES ?= 10
