@@ -46,9 +46,18 @@ LINES = {
         ("cdist + scipy", "cdist + SciPy (today)", SCIPY, "-"),
         ("official broadcast fp16 + scipy", "papers' broadcast + SciPy", SCIPY, ":"),
         ("product + scipy", "product + SciPy", SCIPY, "--"),
+        ("product + lapx lapjvr", "product + lapx lapjvr", OTHERS[1], "--"),
         ("product + lapcpp", "product + lapcpp", OTHERS[2], "-"),
         ("product + lapjv", "product + lapjv", OTHERS[0], "-"),
         ("torchcfm exact", "torchcfm, exact plan", OTHERS[3], "-"),
         ("best of 4, L2", "best of 4 (no permutation)", HEURISTIC, "-"),
+    ],
+    "memory": [
+        ("exact", "ours, exact", OURS, "-"),
+        ("auction 0.01", "ours, auction to 0.01 sd", OURS, "--"),
+        ("cdist + scipy", "cdist + SciPy (today)", SCIPY, "-"),
+        ("product + scipy", "product + SciPy", SCIPY, "--"),
+        ("product + lapjv", "product + lapjv", OTHERS[0], "-"),
+        ("official broadcast fp16 + scipy", "papers' broadcast", SCIPY, ":"),
     ],
 }
