@@ -25,11 +25,20 @@ example:
   python -m immiscible_fast demo --seeds 1 --steps 1000
   python -m immiscible_fast demo --data ~/photos --output output/photos
 """
+BENCH_METHODS = ("exact", "auction", "sinkhorn", "cdist+scipy", "centred+scipy")
+BENCH_PEERS = {"lapjv": "lapjv", "lapx": "lap", "pot": "ot", "torchcfm": "torchcfm"}  # modules
 BENCH_EXAMPLE = """\
+methods, by default all of the first three lines (sinkhorn on a GPU only):
+  exact, auction, sinkhorn   of this package
+  cdist+scipy                Euclidean distances and SciPy, as in most training code today
+  centred+scipy              one matrix product and SciPy, the best that it can be given
+  {peers}
+
 example:
   python -m immiscible_fast bench --n 512 --dim 16384
+  python -m immiscible_fast bench --n 512 --methods exact auction cdist+scipy lapx
 
-Made-up images; "cdist + scipy" is what most training code does today.
+The images are made up: smooth signals. Nothing is downloaded.
 """
 DOCTOR_EXAMPLE = """\
 example:
@@ -58,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         With code 2 for options that cannot work, with code 0 after ``--help`` and ``--version``.
     """
-    parser, demo = _parsers()
+    parser, demo, bench = _parsers()
     arguments = vars(parser.parse_args(argv))
     command = arguments.pop("command")
     try:
@@ -67,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return doctor.main()
         if command == "bench":
-            return _run_bench(parser, arguments)
+            return _run_bench(bench, arguments)
         return _run_demo(demo, arguments)
     except KeyboardInterrupt:
         return 130
@@ -100,7 +109,21 @@ def _run_demo(parser: argparse.ArgumentParser, arguments: dict[str, object]) -> 
     return 0
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+def _method_name(text: str) -> str:
+    """As the table spells it, however it was spaced: "cdist+scipy" saves the quotes."""
+    return text.lower().replace(" ", "").replace("+", " + ")
+
+
+def _peers() -> str:
+    """Optional methods of the bench, by whether they are installed."""
+    here = [name for name, module in BENCH_PEERS.items() if importlib.util.find_spec(module)]
+    absent = [name for name in BENCH_PEERS if name not in here]
+    lines = [f"{', '.join(here):<26} other packages, installed here"] if here else []
+    lines += [f"{', '.join(absent):<26} other packages, not installed"] if absent else []
+    return "\n  ".join(lines)
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
     parser = _Parser(
         prog="python -m immiscible_fast",
         description="Noise assigned to the nearest images of its batch, for diffusion and flow "
@@ -124,13 +147,21 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         "bench",
         help="how fast is it here, for your batch and image size, against what you use now",
         description="Time distances and assignment on this machine, and say what to use.",
-        epilog=BENCH_EXAMPLE,
+        epilog=BENCH_EXAMPLE.format(peers=_peers()),
         formatter_class=_Formatter,
     )
     bench.add_argument("--n", type=int, default=1024, help="images in a batch")
     bench.add_argument("--dim", type=int, default=3072, help="numbers in an image or latent")
     bench.add_argument("--device", default="cpu", help="where images and noise are")
     bench.add_argument("--repeats", type=int, default=7, help="runs of each method")
+    bench.add_argument(
+        "--methods",
+        nargs="+",
+        type=_method_name,
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="what to compare; the names are below",
+    )
     commands.add_parser(
         "doctor",
         help="say what is installed, and which methods work on which device",
@@ -139,7 +170,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         epilog=DOCTOR_EXAMPLE,
         formatter_class=_Formatter,
     )
-    return parser, demo
+    return parser, demo, bench
 
 
 def _add_demo_options(parser: argparse.ArgumentParser) -> None:

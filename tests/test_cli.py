@@ -9,7 +9,7 @@ import warnings
 import pytest
 import torch
 
-from immiscible_fast import __version__, cli, doctor, validation
+from immiscible_fast import __version__, benchmark, cli, doctor, validation
 from immiscible_fast.demo import settings
 
 
@@ -21,7 +21,7 @@ def run(*arguments):
         return stop.code
 
 
-@pytest.mark.parametrize("arguments", [(), ("demo",), ("doctor",)])
+@pytest.mark.parametrize("arguments", [(), ("demo",), ("bench",), ("doctor",)])
 def test_help_has_an_example(arguments, capsys):
     assert run(*arguments, "--help") == 0
     printed = capsys.readouterr().out
@@ -69,6 +69,15 @@ def test_version(capsys):
         (("demo", "--output", __file__), "--output must be a folder"),
         (("demo", "--output", f"{__file__}/below"), "--output cannot be made"),
         (("doctor", "--steps", "1"), "--steps"),
+        (("bench", "--n", "many"), "--n"),
+        (("bench", "--n", "0"), "bench: error: n must be at least 1, got 0"),
+        (("bench", "--dim", "0"), "see python -m immiscible_fast bench --help"),
+        (("bench", "--n", "100000000"), "n and dim must fit into memory, got n = 100000000"),
+        (("bench", "--device", "gpu"), "device must be one that torch can use here (cpu"),
+        (("bench", "--device", "meta"), "got 'meta'"),
+        (("bench", "--device", "hpu"), "got 'hpu'"),
+        (("bench", "--methods"), "--methods"),
+        (("bench", "--methods", "exact", "magic"), "got 'magic'"),
     ],
 )
 def test_options_that_cannot_work_get_one_line_and_code_2(arguments, words, capsys):
@@ -87,6 +96,41 @@ def test_missing_packages_of_the_demo_are_named(monkeypatch, capsys):
     assert run("demo") == 2
     error = capsys.readouterr().err
     assert "needs scikit-learn: pip install 'immiscible-fast[demo]'" in error
+
+
+def test_help_of_the_bench_lists_methods_by_whether_they_are_installed(monkeypatch, capsys):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: name in ("lap", "ot"))
+    run("bench", "--help")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "lapx, pot other packages, installed here" in printed
+    assert "lapjv, torchcfm other packages, not installed" in printed
+    for name in cli.BENCH_METHODS:
+        assert name in printed
+
+
+def test_the_bench_measures_what_is_named(monkeypatch, capsys):
+    named = ("exact", "cdist+scipy", "centred + scipy", "Auction")
+    assert run("bench", "--n", "16", "--dim", "8", "--repeats", "1", "--methods", *named) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].startswith("n = 16, D = 8, float32 on cpu")
+    starts = ("method", "exact", "cdist + scipy", "centred + scipy", "auction")
+    assert all(
+        line.startswith(f"{start}  ") for line, start in zip(lines[1:6], starts, strict=True)
+    )
+    assert captured.err == ""
+
+
+def test_the_bench_has_defaults(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "main", lambda **options: options)
+    options = run("bench")
+    assert options == {"n": 1024, "dim": 3072, "device": "cpu", "repeats": 7}
+
+
+def test_a_missing_package_of_the_bench_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "lap", None)
+    assert run("bench", "--methods", "exact", "lapx") == 2
+    assert "got 'lapx': pip install lapx" in capsys.readouterr().err
 
 
 def test_help_imports_nothing_heavy():
@@ -116,6 +160,9 @@ def test_interrupt_ends_quietly(monkeypatch):
 
 def test_the_command_line_knows_the_methods_of_the_library():
     assert settings.METHODS == validation.METHODS
+    peers = {name: module.split(".")[0] for name, (_, module, _) in benchmark.PEERS.items()}
+    assert peers == cli.BENCH_PEERS
+    assert (*map(cli._method_name, cli.BENCH_METHODS), *peers) == benchmark.METHODS
 
 
 def test_doctor_reports_every_method_version_and_cache(capsys):
