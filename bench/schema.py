@@ -1,7 +1,9 @@
 """One result file: what it holds, how it is written, and how pytest-benchmark can read it again.
 
 {
-  "schema": 1, "created": ISO time, "size": "quick" | "full", "commit": str, "tag": str,
+  "schema": 1, "created": ISO time, "size": "quick" | "full" | "tiny", "only": the part of it that
+  pytest's -k chose ("": all), "tag": str, "commit": str, with "+" if the library differs from it,
+  "seconds": what the whole run took; "only" and "seconds" are missing in older files,
   "device":   {"kind", "name", "cores", "threads", "memory_gib", "system"},
   "versions": {package: version},
   "floors":   bench.floors.measured_floors(),
@@ -93,6 +95,37 @@ def expanded(result: Result) -> dict[str, Any]:
         "datetime": result["created"],
         "version": "5",
     }
+
+
+def slowed(before: Result, raw: dict[str, Any], check: Any) -> tuple[int, list[str]]:
+    """How many calls of ours are in both, and which of them are slower than ``check`` allows.
+
+    ``raw`` and ``check`` are pytest-benchmark's: its own JSON of a run, and what its
+    ``--benchmark-compare-fail`` makes of an expression. Left to itself, it would fail for solvers
+    of others and for the processes that measure memory, too, and not for a call of ours that this
+    run skipped because it had become too slow.
+    """
+    now = {bench["fullname"]: bench["stats"] for bench in raw["benchmarks"]}
+    too_slow = {
+        (skip["group"], skip["method"]): skip["reason"]
+        for skip in raw["immiscible"]["skipped"]
+        if skip["reason"].startswith("too slow")
+    }
+    compared, slower = 0, []
+    for row, bench in zip(before["rows"], expanded(before)["benchmarks"], strict=True):
+        name, recorded = bench["fullname"], bench["stats"]
+        skipped = too_slow.get((bench["group"], row["method"]))
+        if not row["ours"] or row["stage"] == "memory" or not (name in now or skipped):
+            continue
+        compared += 1
+        if name not in now:
+            slower.append(f"{name}: skipped, {skipped}")
+        elif check.fails(now[name], recorded):
+            ms, before_ms = (
+                f"{1e3 * stats[check.field]:.4g} ms" for stats in (now[name], recorded)
+            )
+            slower.append(f"{name}: {check.field} {ms}, recorded {before_ms}")
+    return compared, slower
 
 
 def write(result: Result, path: Path) -> None:
