@@ -13,7 +13,6 @@ from scipy.optimize import linear_sum_assignment
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import families, peers, schema, tables, work_counts
-from immiscible_fast import benchmark
 
 SMALL = {"wide_latents": 2, "latents": 4}
 FAMILIES = [*families.SAMPLE_FAMILIES, *families.COST_FAMILIES]
@@ -261,52 +260,6 @@ def test_no_stage_of_a_profile_is_left_out_of_its_picture():
     from bench import profile_call, styles
 
     assert tuple(styles.STAGES) == profile_call.STAGES
-
-
-def test_the_users_benchmark_compares_and_advises():
-    table = benchmark.run(n=32, dim=48, repeats=2)
-    by_name = {row.method: row for row in table.rows}
-    assert list(by_name) == list(benchmark.DEFAULT_METHODS)
-    assert by_name["exact"].share == pytest.approx(1, abs=1e-6)
-    assert abs(by_name["exact"].gap) < 1e-6
-    assert by_name["centred + scipy"].share == pytest.approx(1, abs=1e-5)
-    assert 0 <= by_name["auction"].gap < 0.02
-    assert all(row.median_ms >= row.fastest_ms > 0 and row.runs == 2 for row in table.rows)
-    text = benchmark.render(table)
-    assert "cdist + scipy" in text
-    assert table.advice in text
-    assert "n = 32, D = 48" in text
-
-
-def row(method, milliseconds, share=1.0):
-    ours = method in benchmark.OWN
-    return benchmark.Row(method, ours, milliseconds, milliseconds, 1, 0.0, share)
-
-
-def test_the_advice_follows_the_figures():
-    rows = [row("exact", 10.0), row("auction", 5.0, 0.999), row("cdist + scipy", 80.0)]
-    advice = benchmark._advice(rows, 1.0)
-    assert "8.0 times faster than cdist + scipy" in advice
-    assert 'method="auction" takes 5.00 ms for 99.90% of the gain' in advice
-    assert "distance product" not in advice
-    assert "70% of the call is the distance product" in benchmark._advice(rows, 7.0)
-    slow = [row("exact", 10.0), row("cdist + scipy", 4.0)]
-    assert benchmark._advice(slow, 1.0).startswith("Keep cdist + scipy for this size")
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"n": 0}, "n must be at least 1, got 0"),
-        ({"dim": -1}, "dim must be at least 1, got -1"),
-        ({"repeats": 0}, "repeats must be at least 1, got 0"),
-        ({"methods": []}, "at least one method"),
-        ({"methods": ["best"]}, "got 'best'"),
-    ],
-)
-def test_the_users_benchmark_names_what_cannot_work(options, words):
-    with pytest.raises(ValueError, match=words):
-        benchmark.run(**options)
 
 
 def test_the_products_of_a_call_are_compared(monkeypatch, tmp_path, capsys):
