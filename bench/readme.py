@@ -1,0 +1,146 @@
+"""What README says of results, made from the newest committed ones.
+
+    python -m bench.readme      # the tables and sentences; those that README lacks are marked
+
+``tests/test_readme_figures.py`` wants each of them in README, and no other measured figure there.
+"""
+
+from __future__ import annotations
+
+import json
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from . import fuzz, headline, product, report, schema, tables, worst_case
+from .record import RESULTS, ROOT
+
+README = ROOT / "README.md"
+PAIRS = (  # family, n of the whole calls that are shown, besides all that we lose
+    *(("photo", n) for n in (64, 256, 512, 1024, 2048, 4096)),
+    ("digits", 1024),
+    ("latents", 256),
+    ("wide_latents", 64),
+)
+TYPICAL = ("photo", 1024)
+
+
+def quotes() -> dict[str, str]:
+    """The texts, by what they are about."""
+    ((_, suite),) = report.chosen(schema.read_folder(RESULTS))[:1]
+    for row in suite["rows"]:
+        row["time_ms"] = row["median_ms"]
+    solvers, demo = newest("headline"), newest("demo")
+    return {
+        "solvers": headline.markdown(solvers),
+        "whole calls": whole_calls(suite),
+        "small n": small(solvers),
+        "worst cases": worst_case.sentence(newest("worst_case")),
+        "random problems": fuzz.sentence(newest("fuzz")),
+        "eight bits": product.sentence(newest("product")),
+        "product": largest_share(suite),
+        "memory": memory(suite),
+        "sinkhorn": sinkhorn(suite),
+        "demo": demo_table(demo),
+        "demo, where it does not help": demo_sentence(demo),
+    }
+
+
+def newest(folder: str) -> dict[str, Any]:
+    """The result with the last name; of one day, the one with most threads."""
+    found: dict[str, Any] = json.loads(max((RESULTS / folder).glob("*.json")).read_text())
+    return found
+
+
+def whole_calls(suite: schema.Result) -> str:
+    rows = []
+    for group in tables.groups(suite, "pair"):
+        ours, peer = tables.named(group, headline.OURS), tables.fastest_peer(group)
+        lost = ours is not None and peer is not None and peer["time_ms"] < ours["time_ms"]
+        if lost or (group[0]["family"], group[0]["n"]) in PAIRS:
+            rows += group
+    return tables.speedup_table({"rows": rows}, "pair")
+
+
+def small(solvers: dict[str, Any]) -> str:
+    ratios = [row["speed_up"] for row in solvers["rows"] if row["n"] == 64]
+    return f"At n = 64 the fastest peer takes {min(ratios):.2f} to {max(ratios):.2f} of our time"
+
+
+def largest_share(suite: schema.Result) -> str:
+    (call,) = [
+        p
+        for p in suite["profile"]
+        if (p["family"], p["n"], p["method"]) == (*TYPICAL, headline.OURS)
+    ]
+    return (
+        f"the {call['largest']} takes {call['largest_share']:.0%} of an exact call at "
+        f"n = {call['n']}, D = {call['dim']}"
+    )
+
+
+def memory(suite: schema.Result) -> str:
+    (row,) = [
+        r
+        for r in suite["rows"]
+        if (r["stage"], r["n"], r["dim"], r["method"]) == ("memory", 1024, 3072, headline.OURS)
+    ]
+    return (
+        f"{row['of_matrix']:.1f} n x n float32 matrices of memory beyond its inputs at "
+        f"n = {row['n']}, D = {row['dim']}"
+    )
+
+
+def sinkhorn(suite: schema.Result) -> str:
+    rows = [r for r in suite["rows"] if r["stage"] == "pair" and (r["family"], r["n"]) == TYPICAL]
+    slow, fast = tables.named(rows, "sinkhorn 0.01"), tables.named(rows, "auction 0.01")
+    assert slow is not None
+    assert fast is not None
+    return (
+        f'{slow["time_ms"] / fast["time_ms"]:.1f} times as long as `"auction"` on a CPU at '
+        f"n = {slow['n']}, D = {slow['dim']}"
+    )
+
+
+def demo_table(result: dict[str, Any]) -> str:
+    """Frechet distance of plain and of assigned noise, the mean of the seeds."""
+    arms = [np.mean(result["frechet"][arm], axis=0) for arm in ("plain", "assigned")]
+    lines = []
+    for steps, plain, assigned in zip(result["trained_steps"], *arms, strict=True):
+        cells = [f"{p:.2f} / {a:.2f}" for p, a in zip(plain, assigned, strict=True)]
+        lines.append([str(steps), *cells])
+    first, *others = result["sampling_steps"]
+    return tables.markdown(["training steps", f"{first} sampling step", *map(str, others)], lines)
+
+
+def demo_sentence(result: dict[str, Any]) -> str:
+    plain, assigned = (
+        mean(result["frechet_128_sampling_steps"][arm]) for arm in ("plain", "assigned")
+    )
+    timing = result["timing"]
+    return (
+        f"With 128 of them there is none: {plain:.3f} / {assigned:.3f} after "
+        f"{result['trained_steps'][-1]} training steps. Assignment took "
+        f"{timing['assignment_ms']:.2f} ms of a step of {timing['assigned_step_ms']:.2f} ms (the "
+        f"model is tiny) and removed {result['pair_distance']['removed']:.1%} of the mean squared "
+        "distance between image and noise"
+    )
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def main() -> int:
+    readme = in_one_line(README.read_text(encoding="utf-8"))
+    missing = 0
+    for name, text in quotes().items():
+        here = in_one_line(text) in readme
+        missing += not here
+        print(f"## {name}{'' if here else ' (NOT IN README)'}\n\n{text}\n")
+    return min(missing, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
