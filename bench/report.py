@@ -135,6 +135,8 @@ def section(path: Path, result: schema.Result, written: dict[str, str]) -> str:
     device, size = result["device"], result["size"]
     peaks = result["floors"]
     busy = device.get("load_before")
+    eight_bits = peaks.get("int8_matmul_gop_s")
+    took = f" in {result['seconds'] / 60:.1f} minutes" if "seconds" in result else ""
     flag = f"--{size}" + (" --device cuda" if device["kind"] == "cuda" else "")
     head = [
         f"## {device['name']}\n",
@@ -144,10 +146,13 @@ def section(path: Path, result: schema.Result, written: dict[str, str]) -> str:
         + "; "
         + ", ".join(f"{k} {v}" for k, v in result["versions"].items())
         + f". Commit {result['commit'] or 'unknown'}, {result['created'][:10]}, file "
-        f"`{path.name}`, made by `python -m bench.record {flag}`. Measured floors: reading memory "
-        f"{peaks['read_gb_s']:.1f} GB/s ({peaks['read_one_thread_gb_s']:.1f} with one thread, "
+        f"`{path.name}`, made by `python -m bench.record {flag}`{took}. Measured floors: "
+        f"reading memory {peaks['read_gb_s']:.1f} GB/s "
+        f"({peaks['read_one_thread_gb_s']:.1f} with one thread, "
         f"{peaks['read_16_mib_one_thread_gb_s']:.1f} from 16 MiB), `torch.matmul` in float32 "
-        f"{peaks['matmul_gflop_s']:.0f} GFLOP/s.\n",
+        f"{peaks['matmul_gflop_s']:.0f} GFLOP/s"
+        + (f", in int8 {eight_bits:.0f} GOP/s" if eight_bits else "")
+        + ".\n",
     ]
     return "\n".join(
         head + _speed(result, written) + _quality(result, written) + _rest(result, written)

@@ -191,13 +191,13 @@ def test_the_report_shows_what_was_measured_beside_the_suite(result, tmp_path):
     times = {"exact": 2.0, "lapjv": 3.0}
     for n, threads in ((96, 2), (128, 1)):
         row = {"family": "onef", "n": n, "ms": times, "fastest_peer": "lapjv", "ratio": 0.67}
-        row.update(speed_up=1.5, speed_up_scipy_raw=None)
+        row.update(speed_up=1.5, gap=0.0, gap_sd=0.0)
         device = {**result["device"], "threads": threads}
         for name in ("headline", "worst_case"):
             record.save(results / name, device, target=1.5, rows=[row])
     report.main(["--results", str(results), "--out", str(tmp_path / "out")])
     page = (tmp_path / "out" / "report.md").read_text()
-    assert page.count("| lapjv, 3 ms | 1.5x | - |") == 2
+    assert page.count("| lapjv, 3 ms | 1.5x | - | - |") == 2
     assert "| onef | 96 |" in page
     assert "| onef | 128 |" in page
     assert page.count("0.67 (lapjv)") == 2
@@ -222,6 +222,41 @@ def test_losses_name_the_peers_that_are_faster(result):
         ("pair", "256", "lapjv"),
     }
     assert all("2.0x" in line for line in found)
+
+
+def test_a_peer_that_misses_the_optimum_has_beaten_nobody(result):
+    for row in result["rows"]:
+        row.update({**schema.DEFAULTS, **row, "time_ms": row["median_ms"]})
+        if row["method"] == "lapjv":
+            row["share"] = 0.9999
+    assert tables.losses(result) == []
+    rows = tables.groups(result, "solve")[0]
+    assert tables.fastest_peer(rows)["method"] == "scipy"
+
+
+def test_the_stage_with_the_largest_share_is_named_with_its_exceptions(result):
+    from bench import report
+
+    first = {**result["profile"][0], "method": "exact"}
+    other = {**first, "n": 512, "largest": "auction", "largest_share": 0.5}
+    assert report.largest_share({"profile": [first]}) == "distance product, 67% to 67% of a call"
+    words = report.largest_share({"profile": [first, other, first]})
+    assert words.endswith("(but exact, n = 512, D = 3,072: auction)")
+
+
+def test_solvers_take_turns_and_are_judged(monkeypatch):
+    from bench import headline
+
+    wrong = peers.Method("wrong", lambda cost: np.arange(len(cost)), "numpy", "numpy")
+    kept = [m for m in peers.solvers() if m.name in ("exact", "scipy", "scipy, raw L2")]
+    monkeypatch.setattr(headline, "contenders", lambda: [*kept, wrong])
+    row = headline.side_by_side("photo", 32)
+    assert row["fastest_peer"].startswith("scipy")
+    assert row["not_optimal"]["wrong"] < 0.5
+    assert row["rounds"] >= 5
+    assert set(row["ms"]) == {"exact", "scipy", "scipy, raw L2", "wrong"}
+    assert abs(row["gap_sd"]) < 1e-6
+    assert "photo | 32 |" in headline.whole_table({"rows": [row]})
 
 
 @pytest.mark.parametrize("case", work_counts.CASES, ids=lambda case: work_counts.case_name(*case))
