@@ -33,7 +33,7 @@ from .peers import Method
 T = TypeVar("T")
 SIZE = os.environ.get("IMMISCIBLE_BENCH", "quick")
 DEVICE = os.environ.get("IMMISCIBLE_BENCH_DEVICE", "cpu")
-SECONDS = {"tiny": 0.01, "quick": 0.2, "full": 0.4}  # for the rounds of one case
+SECONDS = {"tiny": 0.01, "quick": 0.12, "full": 0.4}  # for the rounds of one case
 LIMIT = {"tiny": 2.0, "quick": 4.0, "full": 4.0}  # for one call
 TELLING = 256  # n: the time of a smaller problem foretells nothing
 LEAST_ROUNDS = ((0.5, 3), (2.5, 2))  # below so many seconds, the first call's costs included
