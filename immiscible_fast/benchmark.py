@@ -34,8 +34,7 @@ METHODS = (*OWN, TODAY, CENTRED, *PEERS)
 DEFAULT_METHODS = ("exact", "auction", TODAY, CENTRED)
 PRODUCT = "distance product"  # timed in turn with the methods
 PATIENCE = 20.0  # seconds for the repetitions of one method; it runs at least once
-WARM_UP = 32  # images of the call that compiles
-FEW = 512  # images of the call that foretells the time of more
+WARM_UP, FEW = 32, 512  # images of calls that compile, and that foretell the time of more
 LONG = 5.0  # seconds of other people's methods that are worth a word beforehand
 SLOW = 0.5  # seconds from which a method is named then
 INPUTS = 4  # of (n, dim) floats that are held at a time: images, noise, and a copy of both
@@ -43,6 +42,7 @@ MATRICES, POT_MATRICES = 4, 14  # of (n, n) floats: SciPy copies to float64, POT
 POT_PIVOTS = 10_000_000  # POT's default of 100,000 ends too early from about 2000 images
 ROUNDING = 1e-12  # of a gap, in its unit
 BUSY = 1.5  # ratio of median to fastest run that says that other programs ran, too
+TIE = 1.1  # ratio of two times up to which they are about the same
 WORTH_IT = 1.2  # ratio from which the near-optimal method is worth mentioning
 
 
@@ -142,8 +142,8 @@ def run(
     best = solve_assignment(cost, method="exact")
     rows = tuple(_row(name, times[name], found[name], cost, best) for name in methods)
     product_ms = 1e3 * statistics.median(times[PRODUCT])
-    threads, advice = torch.get_num_threads(), _advice(rows, product_ms)
-    return Table(n, dim, device, threads, product_ms, rows, advice)
+    advice = _advice(rows, product_ms)
+    return Table(n, dim, device, torch.get_num_threads(), product_ms, rows, advice)
 
 
 def default_methods(device: str) -> tuple[str, ...]:
@@ -212,8 +212,8 @@ def _check_device(device: str) -> None:
     except Exception as error:  # every kind of device has errors of its own
         kinds = {"cuda": torch.cuda, "mps": torch.backends.mps}
         here = ", ".join(["cpu", *(kind for kind in kinds if kinds[kind].is_available())])
-        text = f"device must be one that torch can use here ({here}), got {device!r}"
-        raise ValueError(text) from error
+        wanted = f"one that torch can use here ({here})"
+        raise ValueError(f"device must be {wanted}, got {device!r}") from error
 
 
 def _check_memory(n: int, dim: int, need: int, device: torch.device) -> None:
@@ -363,17 +363,18 @@ def _advice(rows: Sequence[Row], distance_ms: float) -> str:
         return "Name at least one of our methods and one of other packages for a comparison."
     exact = next((row for row in rows if row.method == "exact"), quick)
     now = _baseline(rows)
-    if best_now.median_ms < exact.median_ms:
+    if TIE * best_now.median_ms < exact.median_ms:
         text = (
             f"Keep {best_now.method} for this size: it takes {best_now.median_ms:.2f} ms here, "
             f'method="{exact.method}" {exact.median_ms:.2f} ms.'
         )
     else:
         proof = "proven optimal" if exact.method == "exact" else f"{exact.share:.2%} of the gain"
-        ratios = [
-            f"{row.median_ms / exact.median_ms:.1f} times faster than {row.method}"
-            for row in dict.fromkeys((now, best_now))
-        ]
+        ratios = []
+        for row in dict.fromkeys((now, best_now)):
+            ratio = row.median_ms / exact.median_ms
+            words = f"{ratio:.1f} times faster than" if ratio > TIE else "about as fast as"
+            ratios.append(f"{words} {row.method}")
         text = (
             f'Use method="{exact.method}": {exact.median_ms:.2f} ms a batch, {proof}, '
             f"{' and '.join(ratios)}."

@@ -72,6 +72,18 @@ def test_the_advice_names_the_fastest_of_the_others_and_of_ours():
     assert "sinkhorn" not in benchmark._advice(rows, 1.0)
 
 
+def test_the_advice_makes_no_verdict_of_a_tie():
+    rows = [row("exact", 10.0), row("cdist + scipy", 80.0), row("centred + scipy", 9.2)]
+    advice = benchmark._advice(rows, 1.0)
+    assert "8.0 times faster than cdist + scipy and about as fast as centred + scipy." in advice
+    rows[2] = row("centred + scipy", 10.9)
+    assert "about as fast as centred + scipy." in benchmark._advice(rows, 1.0)
+    rows[2] = row("centred + scipy", 11.1)
+    assert "and 1.1 times faster than centred + scipy." in benchmark._advice(rows, 1.0)
+    rows[2] = row("centred + scipy", 9.0)
+    assert benchmark._advice(rows, 1.0).startswith("Keep centred + scipy for this size")
+
+
 @pytest.mark.parametrize("methods", [["exact", "auction"], ["cdist + scipy"]])
 def test_a_comparison_takes_two_sides(methods):
     assert run(methods=methods).advice.startswith("Name at least one of our methods and one of")
