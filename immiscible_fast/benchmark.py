@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from .assignment import Assignment, solve_assignment
 from .pairing import fast_assign
+from .progress import shown_steps
 
 TODAY = "cdist + scipy"
 CENTRED = "centred + scipy"
@@ -123,21 +125,21 @@ def run(
     times: dict[str, list[float]] = {name: [] for name in calls}
     found: dict[str, Tensor] = {}
     calls[PRODUCT]()  # starts torch's threads
-    for name in methods:
-        _show(progress, f"warming up: {name}")
-        _pair(name, x[:WARM_UP], noise[:WARM_UP])
-    _show(progress, "")
+    with shown_steps(len(methods), progress) as step:
+        for name in methods:
+            step(f"warming up: {name}")
+            _pair(name, x[:WARM_UP], noise[:WARM_UP])
     if progress:
         sys.stderr.write(_warning(methods, x, noise, repeats))
-    for k in range(repeats):  # in turn, so that a slow moment of the machine hits all of them
-        for name, call in calls.items():
+    with shown_steps(repeats * len(calls), progress) as step:
+        # In turn, so that a slow moment of the machine hits all of them.
+        for k, name in product(range(repeats), calls):
+            step(f"round {k + 1} of {repeats}: {name}")
             if sum(times[name]) * (1 + 1 / max(len(times[name]), 1)) < PATIENCE:
-                _show(progress, f"round {k + 1} of {repeats}: {name}")
                 begin = time.perf_counter()
-                found[name] = call()
+                found[name] = calls[name]()
                 _wait(x.device)
                 times[name].append(time.perf_counter() - begin)
-    _show(progress, "")
     cost = _centred(found[PRODUCT].cpu())
     best = solve_assignment(cost, method="exact")
     rows = tuple(_row(name, times[name], found[name], cost, best) for name in methods)
@@ -390,10 +392,3 @@ def _advice(rows: Sequence[Row], distance_ms: float) -> str:
     if any(row.median_ms > BUSY * row.fastest_ms for row in rows if row.runs > 1):
         text += " The runs differ a lot, as on a busy machine: repeat this on an idle one."
     return text
-
-
-def _show(wanted: bool, text: str) -> None:
-    """One line on stderr in place of the last one, if somebody may look."""
-    if wanted and sys.stderr.isatty():
-        sys.stderr.write(f"\r{text:<50}\r")
-        sys.stderr.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_the_table_names_what_a_speed_up_is_over(methods, baseline):
 
 def test_the_product_takes_turns_with_the_methods(monkeypatch):
     shown = []
-    monkeypatch.setattr(benchmark, "_show", lambda wanted, text: shown.append(text))
+    monkeypatch.setattr(benchmark, "shown_steps", lambda *_: nullcontext(shown.append))
     run(methods=["exact", "cdist + scipy"])
     turns = [text for text in shown if text.startswith("round")]
     names = ("distance product", "exact", "cdist + scipy")
@@ -282,7 +283,8 @@ def test_the_wait_is_announced_on_stderr_if_progress_is_wanted(wanted, monkeypat
 
 @pytest.mark.parametrize(("wanted", "terminal"), [(True, True), (True, False), (False, True)])
 def test_progress_needs_a_terminal_and_no_package(wanted, terminal, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "rich", None)
+    for module in ("rich", "rich.console", "rich.progress"):
+        monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     run(progress=wanted)
     shown = [text.strip() for text in capsys.readouterr().err.split("\r") if text.strip()]
@@ -291,3 +293,16 @@ def test_progress_needs_a_terminal_and_no_package(wanted, terminal, monkeypatch,
         return
     assert shown[0] == "warming up: exact"
     assert shown[-1] == "round 2 of 2: centred + scipy"
+
+
+def test_with_rich_there_is_a_bar(monkeypatch, capsys):
+    pytest.importorskip("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run(progress=True)
+    shown = capsys.readouterr().err
+    assert "━" in shown
+    assert "0/10" in shown
+    assert "9/10" in shown
+    assert "round 2 of 2: centred + scipy" in shown
