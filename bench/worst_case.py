@@ -154,7 +154,7 @@ def sentence(result: dict[str, Any]) -> str:
         over = sum(ratio > result["target"] for ratio in ratios.values())
         worst = max(ratios, key=ratios.__getitem__)
         parts.append(f"{over} of {len(ratios)} at n = {n} (worst: {worst}, {ratios[worst]:.1f}x)")
-    return ", ".join(parts)
+    return f"over {result['target']} times as long as the fastest peer on {', '.join(parts)}"
 
 
 if __name__ == "__main__":

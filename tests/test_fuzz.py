@@ -100,5 +100,6 @@ def test_the_worst_families_stand_first_and_bold():
     assert lines[2] == "| hard | **3.00 (lapx)** | 1.00 (lapx) |"
     assert lines[3] == "| easy | 0.50 (lapx) | - |"
     assert worst_case.sentence(result) == (
-        "1 of 2 at n = 64 (worst: hard, 3.0x), 0 of 1 at n = 256 (worst: hard, 1.0x)"
+        "over 1.5 times as long as the fastest peer on 1 of 2 at n = 64 (worst: hard, 3.0x), "
+        "0 of 1 at n = 256 (worst: hard, 1.0x)"
     )
