@@ -95,6 +95,7 @@ def write_report(
         written = figures.write_all(result, out, name)
         parts.append(section(path, result, written))
     parts += [beside_section(name, results) for name, results in beside.items() if results]
+    parts += [changes(*pair) for pair in before_and_after(found)]
     parts.append(history(found))
     page = out / "report.md"
     page.write_text("\n".join(parts), encoding="utf-8")
@@ -234,6 +235,31 @@ def largest_share(result: schema.Result) -> str:
     others = [f"{tables.profile_name(p)}: {p['largest']}" for p in profiles if p["largest"] != name]
     return f"{name}, {min(shares):.0%} to {max(shares):.0%} of a call" + (
         f" (but {'; '.join(others)})" if others else ""
+    )
+
+
+def before_and_after(
+    found: list[tuple[Path, schema.Result]],
+) -> list[tuple[tuple[Path, schema.Result], tuple[Path, schema.Result]]]:
+    """Each run with the tag "before", and the newest later one of its device and size."""
+    pairs = []
+    for k, (path, result) in enumerate(found):  # the oldest first
+        same = [
+            (later, other)
+            for later, other in found[k + 1 :]
+            if (slug(other["device"]), other["size"]) == (slug(result["device"]), result["size"])
+        ]
+        if result["tag"] == "before" and same:
+            pairs.append(((path, result), same[-1]))
+    return pairs
+
+
+def changes(before: tuple[Path, schema.Result], after: tuple[Path, schema.Result]) -> str:
+    return (
+        f"## Before and after: commit {before[1]['commit']} and {after[1]['commit']}\n\n"
+        "Our calls of the suite that took a tenth more or less time than before, in loops, "
+        f"`{before[0].name}` and\n`{after[0].name}`. Made by `python -m bench.record "
+        f"--{after[1]['size']} --compare`.\n\n" + tables.change_table(before[1], after[1]) + "\n"
     )
 
 

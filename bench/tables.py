@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from . import schema
 
 Row = dict[str, Any]
@@ -26,6 +28,7 @@ SCIPY_RAW = {  # what the papers' code and most trainers call today
 }
 FLOOR_ONLY = ("torch.matmul",)  # not a peer: it computes less
 SAME = 1.0  # ratio below which a peer is faster
+CHANGED = 1.1  # ratio of two runs from which a call is shown
 ALIKE_SHARE = 2e-6  # of the gain: rounding of the recorded figures
 
 
@@ -262,6 +265,26 @@ def profile_table(profiles: list[Row]) -> str:
 
 def profile_name(profile: Row) -> str:
     return f"{profile.get('method', 'exact')}, n = {profile['n']:,}, D = {profile['dim']:,}"
+
+
+def change_table(before: Result, after: Result) -> str:
+    """Our calls whose median changed by a tenth or more between two runs of one suite."""
+    then = {row["test"]: row["median_ms"] for row in before["rows"]}
+    lines, others = [], []
+    for row in after["rows"]:
+        if row["test"] in then and row["stage"] != "memory":
+            gain = then[row["test"]] / row["median_ms"]
+            if not row["ours"]:
+                others.append(gain)
+            elif not 1 / CHANGED < gain < CHANGED:
+                times = milliseconds(then[row["test"]]), milliseconds(row["median_ms"])
+                lines.append([row["stage"], *problem(row), row["method"], *times, f"{gain:.2f}x"])
+    low, middle, high = np.percentile(others, [5, 50, 95])
+    head = ["stage", "family", "n", "D", "call", "before", "after", "faster by"]
+    return (
+        markdown(head, lines) + f"\n\nPeers, which are the same: {middle:.2f}x, "
+        f"nine tenths of them between {low:.2f}x and {high:.2f}x."
+    )
 
 
 def work_table(result: Result) -> str:

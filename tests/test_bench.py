@@ -213,6 +213,28 @@ def test_a_full_result_is_preferred_to_a_later_quick_one(result):
     assert report.chosen(pairs) == pairs[:1]
 
 
+def test_a_run_before_a_change_is_compared_with_the_one_after_it(result, tmp_path):
+    pytest.importorskip("matplotlib")
+    from bench import report
+
+    before = {**result, "tag": "before", "created": "2026-01-30T12:00:00+00:00"}
+    before["rows"] = [
+        {**row, "median_ms": row["median_ms"] * (2 if row["method"] == "exact" else 1.05)}
+        for row in result["rows"]
+    ]
+    schema.write(before, tmp_path / "results" / "before.json")
+    out = ["--results", str(tmp_path / "results"), "--out", str(tmp_path / "out")]
+    report.main(out)
+    page = tmp_path / "out" / "report.md"
+    assert "Before and after" not in page.read_text()
+    schema.write(result, tmp_path / "results" / "after.json")
+    report.main(out)
+    section = page.read_text().split("## Before and after")[1].split("\n## ")[0]
+    assert section.count("2.00x |") == 6  # exact, solve and pair, three sizes
+    assert "| auction" not in section
+    assert "Peers, which are the same: 1.05x" in section
+
+
 def test_losses_name_the_peers_that_are_faster(result):
     for row in result["rows"]:
         row.update({**schema.DEFAULTS, **row, "time_ms": row["median_ms"]})
