@@ -21,4 +21,4 @@ COUNTERS = (
     "pass_scans",
 )
 STOP = len(COUNTERS)  # no count: whoever sets it from another thread ends the solve within a row
-SLOTS = STOP + 1
+SLOTS = 16  # two cache lines a problem, or threads that count side by side wait for each other
