@@ -18,10 +18,11 @@ from immiscible_fast.backends import numba_cpu
 
 # Points on a line: shortest paths are long, and there is one for nearly every row.
 HARD = """
-import sys, threading, time
+import signal, sys, threading, time
 import numpy as np, torch
 from immiscible_fast import solve_assignment, linear_sum_assignment
 from immiscible_fast.backends import numba_cpu
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 rng = np.random.default_rng(0)
 shape = {shape}
 n, m = shape[-2:]
