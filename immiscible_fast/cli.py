@@ -25,7 +25,6 @@ example:
   python -m immiscible_fast demo --seeds 1 --steps 1000
   python -m immiscible_fast demo --data ~/photos --output output/photos
 """
-BENCH_METHODS = ("exact", "auction", "sinkhorn", "cdist+scipy", "centred+scipy")
 BENCH_PEERS = {"lapjv": "lapjv", "lapx": "lap", "pot": "ot", "torchcfm": "torchcfm"}  # modules
 BENCH_EXAMPLE = """\
 methods, by default all of the first three lines (sinkhorn on a GPU only):

@@ -104,8 +104,9 @@ def test_help_of_the_bench_lists_methods_by_whether_they_are_installed(monkeypat
     printed = " ".join(capsys.readouterr().out.split())
     assert "lapx, pot other packages, installed here" in printed
     assert "lapjv, torchcfm other packages, not installed" in printed
-    for name in cli.BENCH_METHODS:
-        assert name in printed
+    for name in benchmark.METHODS:
+        assert name.replace(" ", "") in printed
+        assert cli._method_name(name.replace(" ", "")) == name
 
 
 def test_the_bench_measures_what_is_named(monkeypatch, capsys):
@@ -162,7 +163,6 @@ def test_the_command_line_knows_the_methods_of_the_library():
     assert settings.METHODS == validation.METHODS
     peers = {name: module.split(".")[0] for name, (_, module, _) in benchmark.PEERS.items()}
     assert peers == cli.BENCH_PEERS
-    assert (*map(cli._method_name, cli.BENCH_METHODS), *peers) == benchmark.METHODS
 
 
 def test_doctor_reports_every_method_version_and_cache(capsys):

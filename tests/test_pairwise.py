@@ -67,6 +67,15 @@ def test_a_common_offset_costs_no_digits(metric, rng):
     assert torch.allclose(pairwise_cost(x, y, metric=metric).double(), want, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("exponent", [-40, 0, 55])
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean"])
+def test_nor_does_one_whose_squares_overflow(metric, exponent, rng):
+    x, y = draw(rng, 50, 400) + 1e3, draw(rng, 40, 400) + 1e3
+    want = naive(x * 2.0**exponent, y * 2.0**exponent, metric)
+    cost = pairwise_cost(x * 2.0**exponent, y * 2.0**exponent, metric=metric)
+    assert torch.allclose(cost.double(), want, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("low", [torch.float16, torch.bfloat16])
 def test_half_precision_is_accumulated_in_float32(low, metric, rng):
