@@ -24,7 +24,7 @@ import torch
 from . import families, measure, peers, record, tables
 
 LARGEST = {"photo": 4096, "onef": 2048, "digits": 1797, "uniform": 2048}  # of each family
-SIZES = (64, 96, 128, 256, 512, 1024, 2048, 4096)
+SIZES = (64, 100, 128, 256, 512, 1024, 2048, 4096)
 ROUNDS = 4096  # over n, from 5 to 40
 FEWEST, MOST = 5, 40
 SLOW = 2.0  # seconds; a call that takes longer is timed once
@@ -114,7 +114,9 @@ def whole_table(result: dict[str, Any]) -> str:
     return markdown(result, tuple({row["n"] for row in result["rows"]}))
 
 
-def markdown(result: dict[str, Any], sizes: tuple[int, ...] = (64, 256, 1024, 2048, 4096)) -> str:
+def markdown(
+    result: dict[str, Any], sizes: tuple[int, ...] = (64, 100, 256, 1024, 2048, 4096)
+) -> str:
     """The table of README; where a peer is faster the speed-up is bold."""
     lines = []
     for row in result["rows"]:

@@ -18,7 +18,7 @@ from .record import RESULTS, ROOT
 
 README = ROOT / "README.md"
 PAIRS = (  # family, n of the whole calls that are shown, besides all that we lose
-    *(("photo", n) for n in (64, 256, 512, 1024, 2048)),
+    *(("photo", n) for n in (64, 100, 256, 512, 1024, 2048)),
     ("digits", 1024),
     ("latents", 256),
     ("wide_latents", 64),

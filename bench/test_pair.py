@@ -13,12 +13,12 @@ from .measure import Case
 PROBLEMS = measure.sizes(
     tiny=[("digits", 32, 64)],
     quick=[
-        *(("photo", n, 3072) for n in (64, 256, 512, 1024, 2048)),
+        *(("photo", n, 3072) for n in (64, 100, 256, 512, 1024, 2048)),
         ("digits", 1024, 64),
         ("latents", 256, 16384),
     ],
     full=[
-        *(("photo", n, 3072) for n in (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)),
+        *(("photo", n, 3072) for n in (32, 64, 100, 128, 256, 512, 1024, 2048, 4096, 8192)),
         *(("digits", n, 64) for n in (64, 256, 1024, 1797)),
         *(("latents", n, 16384) for n in (64, 256, 1024)),
         *(("wide_latents", n, 262144) for n in (32, 64, 128)),

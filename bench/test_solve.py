@@ -11,7 +11,7 @@ from .measure import Case
 PROBLEMS = measure.sizes(
     tiny=[("photo", 32), ("uniform", 32)],
     quick=[
-        *(("photo", n) for n in (32, 64, 256, 512, 1024, 2048)),
+        *(("photo", n) for n in (32, 64, 100, 256, 512, 1024, 2048)),
         *(("digits", n) for n in (64, 1024)),
         *(("onef", n) for n in (64, 256, 1024)),
         ("latents", 512),
@@ -21,7 +21,7 @@ PROBLEMS = measure.sizes(
         ("machol_wien", 256),
     ],
     full=[
-        *(("photo", n) for n in (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)),
+        *(("photo", n) for n in (32, 64, 100, 128, 256, 512, 1024, 2048, 4096, 8192)),
         *(("digits", n) for n in (64, 256, 1024, 1797)),
         *(("onef", n) for n in (64, 256, 1024, 2048, 4096)),
         *(("latents", n) for n in (256, 1024, 2048)),
