@@ -106,9 +106,10 @@ def fast_assign(
     plain = features is None and mask is None
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)
-    with torch.no_grad(), outside_autocast(images):
+    with outside_autocast(images):
         if features is not None:
-            images, noises = validation.call_features(features, images, noises, batched)
+            with torch.no_grad():
+                images, noises = validation.call_features(features, images, noises, batched)
         sample_shape = images.shape[1 + batched :]
         images, noises = flatten_samples(images, noises, batched)
         if mask is not None:

@@ -12,8 +12,6 @@ from torch import Tensor
 from . import ops
 from .validation import METRICS, check_choice, check_pair
 
-LARGE_CONSTANTS = 300.0  # times the standard deviation: float32 keeps four digits of what is left
-SEEN = 32  # rows and columns (to twice as many) by which a cost matrix is judged
 NARROW = 128  # coordinates; so few are copied with their norms beside them, for one product
 SLICE = 256  # coordinates that are multiplied at a time, at least
 
@@ -80,6 +78,8 @@ def outside_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
 
 def flatten_samples(x: Tensor, y: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
     """Both as (B, n, D) or (n, D), in the type they came in."""
+    if x.ndim == 2 + batched:
+        return x, y
     size = x.shape[1 + batched :].numel()
     return x.reshape(*x.shape[: 1 + batched], size), y.reshape(*y.shape[: 1 + batched], size)
 
@@ -107,27 +107,9 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
 
 
 def centred_product(x: Tensor, y: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
-    """``scale`` times the inner products x.y, up to constants of a row or a column; n, m >= 1.
-
-    Those constants change no assignment. Where they are so large that float32 lost digits of what
-    is left, the products are made again from samples less their means.
-    """
-    cost = product(x, y, dtype, scale)
-    if _lost_digits(cost):
-        del cost
-        cost = product(x, y, dtype, scale, _mean(x, dtype), _mean(y, dtype))
-    return cost
-
-
-def _lost_digits(cost: Tensor) -> bool:
-    """Whether (some of) the costs are over ``LARGE_CONSTANTS`` times what centring leaves."""
-    rows, columns = (max(1, size // SEEN) for size in cost.shape[-2:])
-    some = cost[..., ::rows, ::columns].cpu().numpy().astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):  # the solver refuses what is not finite
-        left = some - some.mean(-1, keepdims=True)
-        left -= left.mean(-2, keepdims=True)
-        whole, rest = (np.square(part).sum((-2, -1)) for part in (some, left))
-    return not (whole <= LARGE_CONSTANTS**2 * rest).all()
+    """``scale`` times the inner products of the samples less their means: x.y up to constants of a
+    row or a column, which change no assignment."""
+    return product(x, y, dtype, scale, _mean(x, dtype), _mean(y, dtype))
 
 
 def product(
@@ -143,17 +125,17 @@ def product(
 
     ``start`` broadcasts to the result; none is zero.
     """
-    plain = x.ndim == 2
-    cost = torch.zeros(1, dtype=dtype, device=x.device) if start is None else start
-    cost = cost.expand(*x.shape[:-1], y.shape[-2])
+    add = torch.addmm if x.ndim == 2 else torch.baddbmm
     beta = 0 if start is None else 1
-    as_they_are = x.dtype == y.dtype == dtype and shift_x is None and shift_y is None
-    for part in [slice(None)] if as_they_are else _slices(x, y):
+    cost = torch.empty(1, dtype=dtype, device=x.device) if start is None else start
+    if x.dtype == y.dtype == dtype and shift_x is None and shift_y is None:
+        return add(cost, x, y.mT, beta=beta, alpha=scale).contiguous()
+    for part in _slices(x, y):
         a, b = _part(x, part, dtype, shift_x), _part(y, part, dtype, shift_y)
         if part.start:  # not the first: add to what is there
-            (cost.addmm_ if plain else cost.baddbmm_)(a, b.mT, alpha=scale)
+            (cost.addmm_ if x.ndim == 2 else cost.baddbmm_)(a, b.mT, alpha=scale)
         else:
-            cost = (torch.addmm if plain else torch.baddbmm)(cost, a, b.mT, beta=beta, alpha=scale)
+            cost = add(cost, a, b.mT, beta=beta, alpha=scale)
     return cost.contiguous()
 
 
@@ -208,7 +190,7 @@ def _large_mean(x: Tensor, dtype: torch.dtype) -> Tensor | None:
 def _slices(x: Tensor, y: Tensor) -> list[slice]:
     """Blocks of coordinates such that two blocks of samples are small beside the cost matrix."""
     width = max(SLICE, min(x.shape[-2], y.shape[-2]) // 8)
-    return [slice(start, start + width) for start in range(0, x.shape[-1], width)]
+    return [slice(start, start + width) for start in range(0, max(1, x.shape[-1]), width)]
 
 
 def _part(x: Tensor, part: slice, dtype: torch.dtype, shift: Tensor | None) -> Tensor:

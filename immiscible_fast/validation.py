@@ -92,13 +92,18 @@ def check_pair(
         raise ValueError(
             f"{name_x} and {name_y} must be on one device, got {first.device} and {second.device}"
         )
-    shapes = f"got {tuple(first.shape)} and {tuple(second.shape)}"
-    if first.shape[1 + batched :] != second.shape[1 + batched :]:
-        raise ValueError(f"{name_x} and {name_y} must have equal trailing sizes, {shapes}")
-    if batched and first.shape[0] != second.shape[0]:
-        raise ValueError(f"{name_x} and {name_y} must have equal batch sizes, {shapes}")
-    if same_count and first.shape[int(batched)] != second.shape[int(batched)]:
-        raise ValueError(f"{name_x} and {name_y} must hold equally many samples, {shapes}")
+    one, other = first.shape, second.shape
+    wanted = None
+    if one[1 + batched :] != other[1 + batched :]:
+        wanted = "have equal trailing sizes"
+    elif batched and one[0] != other[0]:
+        wanted = "have equal batch sizes"
+    elif same_count and one[batched] != other[batched]:
+        wanted = "hold equally many samples"
+    if wanted:
+        raise ValueError(
+            f"{name_x} and {name_y} must {wanted}, got {tuple(one)} and {tuple(other)}"
+        )
     return first, second
 
 

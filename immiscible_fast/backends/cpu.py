@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import validation
-from ..pairwise import centred_product, cost_matrix, normalized, working_dtype
+from ..pairwise import centred_product, cost_matrix, normalized, product, working_dtype
 from .select import warn_solved_on_cpu
-from .solution import Answer, Solution
+from .solution import Answer, LargeConstants, Solution
 
+LARGE_CONSTANTS = 300.0  # times the standard deviation: float32 keeps four digits of what is left
 NEAR_OPTIMAL = ("auction", "sinkhorn")
 QUANTISED_DTYPES = {torch.float32, torch.float16, torch.bfloat16}
 
@@ -55,8 +56,10 @@ def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
     return array
 
 
-def solve_wide(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
-    """Solve (B, n, m) costs with n <= m by the named method."""
+def solve_wide(
+    costs: NDArray[np.floating], method: str, tol: float, constants: float = np.inf
+) -> Solution:
+    """Solve (B, n, m) costs with n <= m by the named method, or raise ``LargeConstants``."""
     if costs.size == 0:
         batch, n, m = costs.shape
         nothing = np.zeros(batch)
@@ -71,14 +74,14 @@ def solve_wide(costs: NDArray[np.floating], method: str, tol: float) -> Solution
     from . import numba_cpu
 
     if method in ("auto", "exact"):
-        return numba_cpu.solve(costs, exact=True, tol=tol)
+        return numba_cpu.solve(costs, exact=True, tol=tol, constants=constants)
     prices = None
     if method == "sinkhorn":
         from . import annealed_sinkhorn
 
         if np.isfinite(costs).all():
             prices = annealed_sinkhorn.column_prices(costs)
-    return numba_cpu.solve(costs, exact=False, tol=tol, prices=prices)
+    return numba_cpu.solve(costs, exact=False, tol=tol, prices=prices, constants=constants)
 
 
 def solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
@@ -107,21 +110,32 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
     """``fast_assign`` of checked (B, n, D) tensors: index (B, n)."""
     if x.numel() == 0 or x.shape[1] == 1:
         return torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]).contiguous()
-    costs = assignment_cost(x, noise, metric, method, tol)
-    try:
-        solution = solve_wide(as_solver_array(costs), method, tol)
-    except ValueError as error:
-        check_finite(x, noise)
-        raise ValueError(f"x and noise are too large, their {metric} cost overflows") from error
-    return torch.from_numpy(solution.index).to(x.device)
+    centred = False
+    constants = np.inf if metric in ("euclidean", "manhattan") else LARGE_CONSTANTS
+    while True:
+        try:
+            cost = assignment_cost(x, noise, metric, method, tol, centred)
+            solution = solve_wide(as_solver_array(cost), method, tol, constants)
+            return torch.from_numpy(solution.index).to(x.device)
+        except LargeConstants:
+            centred, constants = True, np.inf
+            del cost  # before there is another
+        except ValueError as error:
+            check_finite(x, noise)
+            raise ValueError(f"x and noise are too large, their {metric} cost overflows") from error
 
 
 def assignment_cost(
-    x: Tensor, noise: Tensor, metric: str, method: str = "exact", tol: float = 0.0
+    x: Tensor,
+    noise: Tensor,
+    metric: str,
+    method: str = "exact",
+    tol: float = 0.0,
+    centred: bool = False,
 ) -> Tensor:
-    """A square cost matrix with the same optimal assignments as ``metric``; what is a product is
-    centred, which costs nothing: (x - mean x).(e - mean e) is the doubly centred x.e. For a
-    near-optimal method it may be rounded, by much less than ``tol`` allows.
+    """A square cost matrix with the same optimal assignments as ``metric``. What is a product is
+    centred if it has to be: (x - mean x).(e - mean e) is the doubly centred x.e. For a near-optimal
+    method it may be rounded, by much less than ``tol`` allows.
     """
     if metric in ("euclidean", "manhattan"):
         return cost_matrix(x, noise, metric)
@@ -129,6 +143,8 @@ def assignment_cost(
     scale = -2.0 if metric == "sqeuclidean" else -1.0
     if metric == "cosine":
         x, noise = normalized(x, dtype), normalized(noise, dtype)
+    if centred or method == "scipy":  # which cannot say that it would be better to be centred
+        return centred_product(x, noise, dtype, scale)
     if method in NEAR_OPTIMAL and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
         from . import quantised
 
@@ -136,7 +152,7 @@ def assignment_cost(
             cost = quantised.product(x, noise, scale, tol)
             if cost is not None:
                 return cost
-    return centred_product(x, noise, dtype, scale)
+    return product(x, noise, dtype, scale)
 
 
 def _assign_groups(

@@ -11,12 +11,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from immiscible_fast.kernels.cpu.solver import INFEASIBLE, INVALID, RESCALE, solve_range
+from immiscible_fast.kernels.cpu.solver import CONSTANTS, INFEASIBLE, INVALID, RESCALE, solve_range
 from immiscible_fast.kernels.cpu.vector import WIDTH
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
 
 from .. import validation
-from .solution import Solution
+from .solution import LargeConstants, Solution
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
 WATCHED_FROM = (1 << 20) + 1  # entries; fewer are solved before anybody can lose patience
@@ -30,11 +30,13 @@ def solve(
     tol: float,
     prices: NDArray[np.float64] | None = None,
     threads: int | None = None,
+    constants: float = np.inf,
 ) -> Solution:
     """Solve each of (B, n, m) costs, n <= m, float32 or float64, by auction; ``exact`` finishes it.
 
     ``tol`` bounds (cost - optimum) / n in units of the std of the centred costs, if not ``exact``.
-    ``prices`` (B, m) are where the auction starts, in float64; they are not modified.
+    ``prices`` (B, m) are where the auction starts, in float64; they are not modified. Costs whose
+    size is over ``constants`` times that std raise ``LargeConstants``.
     """
     batch, n, m = costs.shape
     padded = _padded(costs)
@@ -46,7 +48,10 @@ def solve(
     status = np.zeros(batch, np.int64)
 
     def run(begin: int, end: int) -> None:
-        solve_range(padded, m, begin, end, exact, tol, warm, start, index, value, work, status)
+        solve_range(
+            *(padded, m, begin, end, constants, exact, tol, warm),
+            *(start, index, value, work, status),
+        )
 
     threaded = batch > 1 and padded.size >= THREADED_FROM
     workers = min(batch, threads or _available_cores()) if threaded else 1
@@ -59,6 +64,8 @@ def solve(
         run(0, batch)
 
     if np.count_nonzero(status):
+        if (status == CONSTANTS).any():
+            raise LargeConstants
         if (status == INVALID).any():
             raise ValueError(validation.INVALID_ENTRIES)
         if (status == INFEASIBLE).any():

@@ -20,6 +20,10 @@ class Solution(NamedTuple):
     work: NDArray[np.int64] | None = None  # (B, counters), see kernels/cpu/work.py
 
 
+class LargeConstants(Exception):
+    """Constants of rows and columns outweigh what matters to an assignment; see ``numba_cpu``."""
+
+
 class Answer(NamedTuple):
     """The same as tensors, for any (B, n, m); as ``Assignment``, of a batch."""
 

@@ -19,7 +19,7 @@ from .ties import reduce_columns
 from .vector import GROUPS
 from .work import STOP
 
-SOLVED, INVALID, INFEASIBLE, RESCALE, STOPPED = range(5)
+SOLVED, INVALID, INFEASIBLE, RESCALE, CONSTANTS, STOPPED = range(6)
 
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
@@ -68,12 +68,14 @@ def _prices_dwarf_costs(cost, index, price, m):
 
 
 @njit
-def _solve_one(cost, m, exact, tolerance, warm, price, index, value, work):
+def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
     mean = np.zeros(width)
     totals = np.zeros(n)
     deviation, magnitude = centred_statistics(cost, m, mean, totals, work)
+    if constants < np.inf and not magnitude <= constants * deviation:
+        return CONSTANTS
     if not np.isfinite(deviation + magnitude):
         if has_invalid(cost, m, work):
             return INVALID
@@ -150,23 +152,25 @@ def _source_digest() -> str:
 
 
 def make_solver(stamp: str) -> Any:
-    """The compiled ``solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value,
-    work, status)``.
+    """The compiled ``solve_range(cost, m, begin, end, constants, exact, tolerance, warm, price,
+    index, value, work, status)``.
 
     It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or
     float64, where the columns from m on are padding at infinity (a row needs 16). ``price`` (B, m)
     float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value`` (B, 2) float64
     (cost, lower bound), ``work`` (B, 9) and ``status`` (B,) are written. ``tolerance`` is in units
-    of the std of the centred costs, per row.
+    of the std of the centred costs, per row; a problem whose costs are over ``constants`` times
+    that std in size is not solved, unless that is infinite.
     """
 
     @njit(cache=True, nogil=True)
-    def solve_range(cost, m, begin, end, exact, tolerance, warm, price, index, value, work, status):
+    def solve_range(
+        cost, m, begin, end, constants, exact, tolerance, warm, price, index, value, work, status
+    ):
         _ = stamp
         for b in range(begin, end):
-            status[b] = _solve_one(
-                cost[b], m, exact, tolerance, warm, price[b], index[b], value[b], work[b]
-            )
+            p, i, v, w = price[b], index[b], value[b], work[b]
+            status[b] = _solve_one(cost[b], m, constants, exact, tolerance, warm, p, i, v, w)
             if work[b, STOP] != 0:
                 status[b] = STOPPED
 
