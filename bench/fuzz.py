@@ -44,7 +44,7 @@ class Meter:
 
     def __call__(self, *args: Any) -> None:
         self.solver(*args)
-        cost, m, begin, end, work = args[0], args[1], args[2], args[3], args[10]
+        cost, m, begin, end, *_, work, _ = args
         n = cost.shape[1]
         for b in range(begin, end):
             counts = work[b, : len(COUNTERS)]
