@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from families import FAMILIES
 from families import make as make_any
-from immiscible_fast.kernels.cpu.auction import auction_phase
+from immiscible_fast.kernels.cpu.auction import TOGETHER, auction_phase, new_buffers
 from immiscible_fast.kernels.cpu.augment import exact_finish
 from immiscible_fast.kernels.cpu.candidates import best_two, new_candidates, refill
 from immiscible_fast.kernels.cpu.vector import GROUPS
@@ -91,17 +91,19 @@ def test_a_phase_leaves_every_row_within_eps_of_its_best_column(family, dtype, l
         cost = make(family, rng, n, m, dtype)
         scale = float(np.abs(cost).max()) + 1e-30
         price, lists, work = np.zeros(m, dtype), lists_of(cost, listed), no_work()
-        owner, column = np.full(m, -1), np.full(n, -1)
+        owner, column = np.full(m, -1), np.full(n + 1, -1)
+        buffers = new_buffers(n, price)
         for eps in (0.3 * scale, 0.03 * scale):  # the second keeps what is good enough
             before = price.copy()
             step = dtype_of(price, eps)
-            stack = np.empty(n, np.int64)
-            assert auction_phase(cost, price, owner, column, lists, step, 10**7, stack, work)[0]
-            assert np.unique(column).size == n
-            assert np.array_equal(owner[column], np.arange(n))
+            assert auction_phase(cost, price, owner, column, lists, step, 10**7, buffers, work)[0]
+            chosen = column[:n]
+            assert column[n] == -1
+            assert np.unique(chosen).size == n
+            assert np.array_equal(owner[chosen], np.arange(n))
             assert (owner >= 0).sum() == n
             values = cost.astype(np.float64) + price
-            slack = values[np.arange(n), column] - values.min(1)
+            slack = values[np.arange(n), chosen] - values.min(1)
             rounding = 8 * np.finfo(dtype).eps * (scale + np.abs(price).max())
             assert slack.max() <= eps + rounding
             assert (price >= before).all()
@@ -113,10 +115,11 @@ def test_a_phase_leaves_every_row_within_eps_of_its_best_column(family, dtype, l
 def test_a_phase_stops_when_its_budget_of_bids_is_spent(dtype, rng):
     cost = make("rows_all_equal", rng, 30, 30, dtype)
     price, lists, work = np.zeros(30, dtype), lists_of(cost, False), no_work()
-    owner, column, stack = np.full(30, -1), np.full(30, -1), np.empty(30, np.int64)
+    owner, column, buffers = np.full(30, -1), np.full(31, -1), new_buffers(30, price)
     step = dtype_of(price, 1e-6)
-    assert not auction_phase(cost, price, owner, column, lists, step, 100, stack, work)[0]
-    assert work[BIDS] == 100
+    assert not auction_phase(cost, price, owner, column, lists, step, 100, buffers, work)[0]
+    assert 100 <= work[BIDS] < 100 + TOGETHER
+    assert column[30] == -1
     assigned = np.flatnonzero(column >= 0)  # what there is, is a matching
     assert np.array_equal(owner[column[assigned]], assigned)
     assert (owner >= 0).sum() == assigned.size
@@ -127,10 +130,11 @@ def test_a_phase_gives_up_on_a_row_without_finite_costs(dtype):
     cost = np.zeros((20, 20), dtype)
     cost[7] = np.inf
     for listed in (False, True):
-        owner, column, stack = np.full(20, -1), np.full(20, -1), np.empty(20, np.int64)
-        arguments = np.zeros(20, dtype), owner, column, lists_of(cost, listed)
-        step = dtype_of(cost, 0.1)
-        assert not auction_phase(cost, *arguments, step, 10**6, stack, no_work())[0]
+        owner, column, price = np.full(20, -1), np.full(21, -1), np.zeros(20, dtype)
+        arguments = price, owner, column, lists_of(cost, listed), dtype_of(price, 0.1), 10**6
+        assert not auction_phase(cost, *arguments, new_buffers(20, price), no_work())[0]
+        assigned = np.flatnonzero(column >= 0)
+        assert np.array_equal(owner[column[assigned]], assigned)
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -144,10 +148,10 @@ def test_the_exact_finish_makes_any_start_optimal(family, dtype, listed, rng):
         low = (scale * rng.random(m)).astype(dtype) if n == m else np.zeros(m, dtype)
         lists = lists_of(cost, listed)
         owner, column = np.full(m, -1), np.full(n + 1, -1)
-        stack, work = np.empty(n, np.int64), no_work()
+        buffers, work = new_buffers(n, low), no_work()
         step = dtype_of(low, 0.1 * scale)
         if rng.random() < 0.5:
-            auction_phase(cost, low, owner, column[:n], lists, step, 100 * n, stack, work)
+            auction_phase(cost, low, owner, column, lists, step, 100 * n, buffers, work)
         price = low.astype(np.float64)
         before = price.copy()
         assert exact_finish(cost, price, owner, column, lists, False, work)
@@ -176,10 +180,10 @@ def test_the_exact_finish_says_that_a_problem_is_infeasible():
 def test_lists_that_run_dry_are_given_up(dtype, rng):
     cost = np.outer(np.arange(1, 201), np.arange(1, 201)).astype(dtype)  # Machol and Wien
     price, lists, work = np.zeros(200, dtype), lists_of(cost, True), no_work()
-    owner, column, stack = np.full(200, -1), np.full(200, -1), np.empty(200, np.int64)
+    owner, column, buffers = np.full(200, -1), np.full(201, -1), new_buffers(200, price)
     assigned, dry = auction_phase(
-        cost, price, owner, column, lists, dtype_of(price, 100), 10**7, stack, work
+        cost, price, owner, column, lists, dtype_of(price, 100), 10**7, buffers, work
     )
     assert assigned
     assert dry
-    assert np.unique(column).size == 200
+    assert np.unique(column[:200]).size == 200

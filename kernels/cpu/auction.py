@@ -1,10 +1,13 @@
-"""Forward auction with eps-scaling, one bidder at a time (Bertsekas 1988; Bertsekas and Castanon
+"""Forward auction with eps-scaling, a few bidders at a time (Bertsekas 1988; Bertsekas and Castanon
 1989).
 
 1. Rows are buyers, columns are objects with prices p; row i wants the column that minimises c_ij +
    p_j.
 2. An unassigned row i bids: with the best value w1 (column j) and the second best w2, it sets
-   p_j <- p_j + (w2 - w1) + eps, takes j, and whoever held j bids next (last in, first out).
+   p_j <- p_j + (w2 - w1) + eps, takes j, and whoever held j bids next (last in, first out). The
+   ``TOGETHER`` rows next in turn look at the same prices: a w2 from before the others' bids is at
+   most too low, which is a smaller step; who wants a column that one of them has just taken looks
+   again.
 3. Then every assigned row is within eps of its best column, so the assignment is within n eps of
    the optimum.
 4. The phases lower eps. What is within the new eps of its best column stays assigned.
@@ -26,15 +29,26 @@ BIDS_PER_ROW = 150  # budget; an ordinary problem takes 8 to 60
 BIDS_PER_FILL = 2  # fewer bids than this for each time that a list is filled: lists are dry ...
 FILLS_PER_ROW = 2  # ... but so many fills of each list are free
 SAMPLED_ROWS = 32
+TOGETHER = 4  # rows that bid at the same prices: a processor works on them side by side
+
+
+@njit
+def new_buffers(n, price):
+    """(stack of unassigned rows, and of those that bid together the columns that they want, and
+    their best and second best values and the prices of those columns)."""
+    wanted, offer = np.empty(TOGETHER, np.int64), np.empty((3, TOGETHER), price.dtype)
+    return np.empty(n, np.int64), wanted, offer
 
 
 @kernel
-def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):
+def auction_phase(cost, price, owner, column, lists, eps, budget, buffers, work):
     """Assign every row to within ``eps``; whether the budget of bids sufficed, and whether lists
     ran out so fast that to scan whole rows, as it then does, is cheaper.
 
-    ``owner`` (m,) and ``column`` (n,) hold the partial assignment, -1 where there is none.
+    ``owner`` (m,) and ``column`` (n + 1,), which ends in the dummy, hold the partial assignment, -1
+    where there is none.
     """
+    stack, wanted, offer = buffers
     index, value, count, bound, groups = lists
     ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
     top = 0
@@ -54,28 +68,36 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, stack, work):
             stack[top] = i
             top += 1
     while top > 0:
-        top -= 1
-        i = stack[top]
-        while i >= 0:
-            if work[BIDS] >= budget or work[STOP] != 0:
-                return False, dry
-            if count.shape[0] > 0 and work[BIDS] - BIDS_PER_FILL * work[BID_SCANS] < pace:
-                count = count[:0]
-                dry = True
-            work[BIDS] += 1
+        if work[BIDS] >= budget or work[STOP] != 0:
+            return False, dry
+        if count.shape[0] > 0 and work[BIDS] - BIDS_PER_FILL * work[BID_SCANS] < pace:
+            count = count[:0]
+            dry = True
+        bidders = min(TOGETHER, top)
+        base = top - bidders
+        for q in range(bidders):
+            i = stack[base + q]
             first, second, j = best_two(cost, i, price, index, value, count, bound, groups, work)
-            if j < 0 or not first < np.inf:
+            wanted[q] = j
+            offer[0, q], offer[1, q], offer[2, q] = first, second, price[j]
+        top = base
+        for q in range(bidders):
+            i, j, first, second = stack[base + q], wanted[q], offer[0, q], offer[1, q]
+            if not first < np.inf:
                 return False, dry  # a row without a finite cost
-            step = eps
-            if second < np.inf:
-                step += max(second - first, 0)
-            price[j] += max(step, ulp * abs(price[j]))
-            displaced = owner[j]
-            owner[j] = i
-            column[i] = j
-            if displaced >= 0:
-                column[displaced] = -1
-            i = displaced
+            if price[j] == offer[2, q]:
+                work[BIDS] += 1
+                step = eps
+                if second < np.inf:
+                    step += max(second - first, 0)
+                price[j] += max(step, ulp * abs(price[j]))
+                displaced = owner[j]
+                owner[j] = i
+                column[displaced] = -1  # nobody is number -1, which is the last: the dummy
+                column[i] = j
+                i = displaced
+            stack[top] = i
+            top += i >= 0
     return True, dry
 
 
@@ -113,13 +135,13 @@ def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):
     """Phases from ``eps`` down to ``last_eps``: whether all rows are assigned (else the budget ran
     out), and whether the lists ran dry."""
     n = cost.shape[0]
-    stack = np.empty(n, np.int64)
+    buffers = new_buffers(n, price)
     budget = work[BIDS] + BIDS_PER_ROW * n
     dry = False
     while True:
         step = price.dtype.type(eps)
         assigned, ran_dry = auction_phase(
-            cost, price, owner, column, lists, step, budget, stack, work
+            cost, price, owner, column, lists, step, budget, buffers, work
         )
         if ran_dry:
             lists = unlisted(cost, lists)

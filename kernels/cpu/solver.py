@@ -110,7 +110,7 @@ def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, 
         last = max(last, first * np.finfo(cost.dtype).eps)  # smaller steps are rounding
         if n < m and not exact:
             first = last  # one phase from equal prices: columns left over must stay the cheapest
-        finished, dry = auction(cost, working, owner, column[:n], lists, first, last, factor, work)
+        finished, dry = auction(cost, working, owner, column, lists, first, last, factor, work)
         if dry:
             lists = unlisted(cost, lists)
     cold = exact and tied and not working.any()
