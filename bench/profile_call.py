@@ -112,7 +112,8 @@ def staged_solver(seconds: Seconds, exact: bool) -> Callable[[np.ndarray], None]
     def solve(cost: np.ndarray) -> None:
         n, width = cost.shape
         index, work = np.empty(n, np.int64), np.zeros(SLOTS, np.int64)
-        status = staged(cost, width, exact, TOL, False, np.empty(width), index, np.empty(2), work)
+        options = np.inf, exact, TOL, False
+        status = staged(cost, width, *options, np.empty(width), index, np.empty(2), work)
         if status != solver.SOLVED:
             raise RuntimeError(f"the staged solver stopped with status {status}")
 

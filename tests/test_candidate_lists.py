@@ -5,6 +5,8 @@ A change of the threshold is compiled in, so this is a solver of its own, cached
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -22,13 +24,24 @@ from immiscible_fast.backends import numba_cpu
 SHAPES = ((16, 16), (17, 17), (30, 30), (64, 64), (65, 65), (100, 100), (20, 30), (60, 100))
 
 
+def renamed(function):
+    """Compiled code is linked by name: two solvers of one name would get each other's parts."""
+    name = f"{function.__name__}_with_lists"
+    copy = types.FunctionType(
+        function.__code__, function.__globals__, name, None, function.__closure__
+    )
+    copy.__qualname__ = name
+    return copy
+
+
 @pytest.fixture(scope="module")
 def listed_solver():
     """``solve_range`` compiled anew, with another threshold."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solver, "LISTED_FROM", 16)
-        patch.setattr(solver, "_solve_one", njit(solver._solve_one.py_func))
-        solve_range = solver.make_solver(f"lists from 16 columns on {solver._source_digest()}")
+        patch.setattr(solver, "_solve_one", njit(renamed(solver._solve_one.py_func)))
+        entry = solver.make_solver(f"lists from 16 columns on {solver._source_digest()}")
+        solve_range = njit(cache=True, nogil=True)(renamed(entry.py_func))
         for dtype in ("float32", "float64"):
             numba_cpu_solve(solve_range, np.ones((1, 1, 16), dtype), exact=True, tol=0.1)
     return solve_range

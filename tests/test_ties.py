@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from families import make
 from immiscible_fast.kernels.cpu import ties
+from immiscible_fast.kernels.cpu.auction import value_spread
+from immiscible_fast.kernels.cpu.vector import GROUPS
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, TIE_SCANS
 from numba import njit
 from scipy.sparse import csr_array
@@ -64,3 +66,19 @@ def test_what_ties_solve_takes_neither_bids_nor_paths(family, rng):
     work = dict(zip(COUNTERS, counted.tolist(), strict=True))
     assert work["bids"] == work["paths"] == work["row_relaxations"] == 0
     assert work["dual_scans"] + work["tie_scans"] <= 900
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_costs_that_all_differ_have_no_ties_whatever_their_number(dtype, rng):
+    """The last vector of a row overlaps the one before it."""
+    for n in range(16, 120):
+        cost = rng.permutation(n * n).reshape(n, n).astype(dtype)
+        assert tie_share(cost) == 0
+        cost[:, n // 2] = cost.min(1)  # each row's best, once more
+        assert tie_share(cost) > 0.5
+
+
+@njit
+def tie_share(cost):
+    groups = np.empty(GROUPS, cost.dtype)
+    return value_spread(cost, np.zeros(cost.shape[1], cost.dtype), groups)[1]

@@ -30,6 +30,7 @@ BIDS_PER_FILL = 2  # fewer bids than this for each time that a list is filled: l
 FILLS_PER_ROW = 2  # ... but so many fills of each list are free
 SAMPLED_ROWS = 32
 TOGETHER = 4  # rows that bid at the same prices: a processor works on them side by side
+BIDS_PER_REFUSAL = 16  # fewer bids than this for each that came too late: rows bid one by one
 
 
 @njit
@@ -51,9 +52,10 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, buffers, work)
     stack, wanted, offer = buffers
     index, value, count, bound, groups = lists
     ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
-    top = 0
+    top, refused = 0, 0
     dry = False
-    pace = work[BIDS] - BIDS_PER_FILL * (work[BID_SCANS] + FILLS_PER_ROW * count.shape[0])
+    start = work[BIDS]
+    pace = start - BIDS_PER_FILL * (work[BID_SCANS] + FILLS_PER_ROW * count.shape[0])
     for i in range(cost.shape[0] - 1, -1, -1):
         if work[STOP] != 0:
             return False, dry
@@ -73,7 +75,8 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, buffers, work)
         if count.shape[0] > 0 and work[BIDS] - BIDS_PER_FILL * work[BID_SCANS] < pace:
             count = count[:0]
             dry = True
-        bidders = min(TOGETHER, top)
+        crowded = BIDS_PER_REFUSAL * refused > work[BIDS] - start
+        bidders = 1 if crowded else min(TOGETHER, top)
         base = top - bidders
         for q in range(bidders):
             i = stack[base + q]
@@ -96,6 +99,8 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, buffers, work)
                 column[displaced] = -1  # nobody is number -1, which is the last: the dummy
                 column[i] = j
                 i = displaced
+            else:
+                refused += 1
             stack[top] = i
             top += i >= 0
     return True, dry

@@ -187,8 +187,9 @@ def row_group_min(typing, cost, i, price, groups):
         row = _Row(context, builder, signature, args)
         least = [cgutils.alloca_once_value(builder, row.infinity()) for _ in range(_UNROLL)]
 
-        def update(at: int, offset: Any) -> None:
-            builder.store(row.minimum(row.value(offset), builder.load(least[at])), least[at])
+        def update(at: int, offset: Any, mask: Any = None) -> None:
+            value = row.masked(row.value(offset), mask)
+            builder.store(row.minimum(value, builder.load(least[at])), least[at])
 
         step = WIDTH * _UNROLL
         end = builder.and_(row.m, _int(-step))
@@ -198,7 +199,8 @@ def row_group_min(typing, cost, i, price, groups):
         with cgutils.for_range_slice(builder, end, row.whole, _int(WIDTH), _I64) as (offset, _):
             update(0, offset)
         with builder.if_then(builder.icmp_signed("<", row.whole, row.m)):
-            update(1, builder.sub(row.m, _int(WIDTH)))
+            offset = builder.sub(row.m, _int(WIDTH))
+            update(1, offset, row.unseen_lanes(offset))  # or one entry looks like two that tie
         total = builder.load(least[0])
         for at in range(1, _UNROLL):
             total = row.minimum(total, builder.load(least[at]))
