@@ -71,11 +71,14 @@ def draw_line(
 
 
 def log_axes(axes: Any, sizes: list[int], low: float, high: float) -> None:
-    """n to the right, each measured size a tick; upwards from ``low`` to ``high`` with a margin."""
+    """n to the right, each measured size a tick that does not stand too near to a power of two;
+    upwards from ``low`` to ``high`` with a margin."""
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(low / 1.6, high * 1.6)
-    axes.xaxis.set_major_locator(FixedLocator(sizes))
+    powers = [n for n in sizes if n.bit_count() == 1]
+    others = [n for n in sizes if not any(0.6 < n / power < 1.6 for power in powers)]
+    axes.xaxis.set_major_locator(FixedLocator(sorted(powers + others)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
