@@ -76,7 +76,7 @@ def auction_phase(cost, price, owner, column, lists, eps, budget, buffers, work)
             count = count[:0]
             dry = True
         crowded = BIDS_PER_REFUSAL * refused > work[BIDS] - start
-        bidders = 1 if crowded else min(TOGETHER, top)
+        bidders = 1 if crowded else min(TOGETHER, top, budget - work[BIDS])
         base = top - bidders
         for q in range(bidders):
             i = stack[base + q]
