@@ -26,15 +26,16 @@ def diffuse(
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     assign: bool = True,
+    batched: bool = False,
     **options: Any,
 ) -> Diffused:
     """Noise a batch of images with the noise that is nearest to them, and return both.
 
     Parameters
     ----------
-    x : Tensor, shape (n, ...)
+    x : Tensor, shape (n, ...) or, with ``batched``, (B, n, ...)
         Images or latents, any float dtype.
-    t : Tensor, shape (n,)
+    t : Tensor, shape (n,) or (B, n)
         For flow matching, times in [0, 1], floating point: 0 is the image, 1 is pure noise.
         For DDPM, integer timesteps, indices into the schedule.
     schedule : "flow", or Tensor of shape (T,), or an object with such an ``alphas_cumprod``
@@ -48,6 +49,8 @@ def diffuse(
         the global random state is not touched.
     assign : bool
         False leaves the noise in the order in which it was drawn, for comparison.
+    batched : bool
+        Whether the first dimension numbers independent problems.
     **options
         Options of ``fast_assign``: ``metric``, ``method``, ``labels`` and so on.
 
@@ -77,9 +80,9 @@ def diffuse(
     Y. Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023 (there, time runs
     backwards).
     """
-    images = validation.check_samples("x", x, batched=False)
+    images = validation.check_samples("x", x, batched)
     validation.check_flag("assign", assign)
-    keep, add = _coefficients(images, t, schedule)
+    keep, add = _coefficients(images, t, schedule, 1 + batched)
     if noise is None:
         noise = _draw(images, generator)
     else:
@@ -90,7 +93,7 @@ def diffuse(
                 f"got {tuple(noise.shape)} on {noise.device}"
             )
     if assign:
-        noise = assign_noise(images, noise, **options)
+        noise = assign_noise(images, noise, batched=batched, **options)
     elif options:
         raise ValueError(f"assign=False leaves no use for {', '.join(options)}")
     noise = noise.to(images.dtype)
@@ -106,13 +109,14 @@ def _draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return drawn.to(x.device, x.dtype)
 
 
-def _coefficients(x: Tensor, t: object, schedule: Any) -> tuple[Tensor, Tensor]:
-    """Factors of x and of noise, shaped to broadcast, in the dtype of x."""
+def _coefficients(x: Tensor, t: object, schedule: Any, lead: int) -> tuple[Tensor, Tensor]:
+    """Factors of x and of noise, shaped to broadcast, in the dtype of x; its first ``lead`` sizes
+    are those of t."""
     times = validation.check_tensor("t", t)
     validation.check_data("t", times)
     times = times.to(x.device)
-    if times.shape != x.shape[:1]:
-        raise ValueError(f"t must have shape ({x.shape[0]},), got {tuple(times.shape)}")
+    if times.shape != x.shape[:lead]:
+        raise ValueError(f"t must have shape {tuple(x.shape[:lead])}, got {tuple(times.shape)}")
     if isinstance(schedule, str):
         validation.check_choice("schedule", schedule, ("flow",))
         if not times.is_floating_point():
@@ -135,7 +139,7 @@ def _coefficients(x: Tensor, t: object, schedule: Any) -> tuple[Tensor, Tensor]:
             raise ValueError(f"t must lie in [0, {alphas.numel()}), the length of the schedule")
         kept = alphas[times.long()]
         keep, add = kept.sqrt(), (1 - kept).sqrt()
-    shape = (-1,) + (1,) * (x.ndim - 1)
+    shape = times.shape + (1,) * (x.ndim - lead)
     return keep.to(x.dtype).reshape(shape), add.to(x.dtype).reshape(shape)
 
 

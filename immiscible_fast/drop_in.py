@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from . import ops, validation
-from .backends.cpu import as_solver_array, solve_any_shape
-from .backends.select import on_gpu
+from .backends.limit import columns
 
 
 def linear_sum_assignment(
@@ -52,7 +50,8 @@ def linear_sum_assignment(
     Notes
     -----
     A tensor on a GPU is solved there; to raise as SciPy does, the call then waits for the answer,
-    which ``solve_assignment`` does not.
+    which ``solve_assignment`` does not. Under ``torch.compile`` it does not wait and raises nothing
+    of the values; there, a ``cost_limit`` needs a batch, whose result has a size known beforehand.
 
     Examples
     --------
@@ -78,7 +77,7 @@ def linear_sum_assignment(
     if costs.dtype not in (np.float32, np.float64):
         costs = costs.astype(np.float32 if costs.dtype == np.float16 else np.float64)
     costs = costs.astype(costs.dtype.newbyteorder("="), copy=False)
-    index = _columns(costs[None], maximize, limit)[0]
+    index = columns(costs[None], maximize, limit)[0]
     rows = np.flatnonzero(index >= 0)
     return rows, index[rows]
 
@@ -114,10 +113,7 @@ def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) ->
     matrix = _real_tensor("cost", cost)
     if matrix.ndim != 3:
         raise ValueError(f"cost must have shape (B, w, t), got {tuple(matrix.shape)}")
-    if on_gpu(matrix):
-        return _columns_on_gpu(matrix, False, limit)[0]
-    index = _columns(as_solver_array(matrix), False, limit)
-    return torch.from_numpy(index).to(matrix.device)
+    return ops.columns(matrix, False, limit, check=False)
 
 
 def assignment_to_indices(assignment: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +140,7 @@ def assignment_to_indices(assignment: Tensor) -> tuple[Tensor, Tensor]:
     (tensor([[0, 1]]), tensor([[1, 0]]))
     """
     index = validation.check_tensor("assignment", assignment)
+    validation.check_data("assignment", index)
     if index.ndim != 2:
         raise ValueError(f"assignment must have shape (B, w), got {tuple(index.shape)}")
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
@@ -169,65 +166,13 @@ def _tensor_assignment(cost: Tensor, maximize: bool, limit: float) -> tuple[Tens
     if matrix.ndim not in (2, 3):
         raise ValueError(f"expected a matrix (2-D array), got a {matrix.ndim} array")
     batch = matrix if matrix.ndim == 3 else matrix[None]
-    if on_gpu(batch):
-        index, converged = _columns_on_gpu(batch, maximize, limit)
-        if not bool(converged.all()):
-            invalid = batch.isnan() | (batch == (torch.inf if maximize else -torch.inf))
-            raise ValueError(
-                validation.INVALID_ENTRIES if bool(invalid.any()) else validation.INFEASIBLE
-            )
-    else:
-        index = torch.from_numpy(_columns(as_solver_array(batch), maximize, limit))
+    index = ops.columns(batch, maximize, limit, check=not validation.is_traced(matrix))
     rows, columns = _pairs(index, min(batch.shape[1:]))
     if matrix.ndim == 2:
         rows, columns = rows[0], columns[0]
         if limit < np.inf:
             rows, columns = rows[rows >= 0], columns[rows >= 0]
-    return rows.to(matrix.device), columns.to(matrix.device)
-
-
-def _columns_on_gpu(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor, Tensor]:
-    """As ``_columns``, with whether each problem of the batch could be solved, (B,)."""
-    if not cost.is_floating_point():
-        cost = cost.to(torch.float64)
-    elif cost.dtype.itemsize == 1:
-        cost = cost.to(torch.float32)
-    if maximize:
-        cost = -cost
-    if limit == np.inf or cost.numel() == 0:
-        answer = ops.solve(cost, "exact", 1.0)
-        return answer.index, answer.converged
-    if float(torch.tensor(limit, dtype=cost.dtype, device="cpu")) != limit:
-        cost = cost.to(torch.float64)
-    answer = ops.solve(cost.clamp(max=limit), "exact", 1.0)
-    paid = cost.gather(2, answer.index.clamp(min=0)[:, :, None])[:, :, 0]
-    return torch.where(paid <= limit, answer.index, -1), answer.converged
-
-
-def _columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
-    """Column of each row of (B, n, m) costs, (B, n), or -1; ``limit`` is what of the costs, or of
-    their negatives if ``maximize``, is still paid.
-
-    With K = min(n, m), a matching of k pairs is worth (cost of its pairs) + (K - k) limit. Clip the
-    costs at the limit and look for K pairs:
-
-    1. Any k disjoint pairs can be completed to K, for a clipped cost of at most that worth, since
-       no clipped pair costs more than the limit.
-    2. K pairs, less those above the limit, are worth exactly their clipped cost.
-
-    So both have the same optimum, and 2. turns one solution into the other.
-    """
-    if maximize:
-        costs = -costs
-    if limit == np.inf or costs.size == 0:
-        return solve_any_shape(costs, "exact", 1.0).index
-    with np.errstate(over="ignore"):
-        representable = float(costs.dtype.type(limit)) == limit
-    if not representable:  # a limit that is rounded could let a dearer pair in
-        costs = costs.astype(np.float64)
-    index = solve_any_shape(np.minimum(costs, limit), "exact", 1.0).index
-    paid = np.take_along_axis(costs, np.maximum(index, 0)[:, :, None], axis=2)[:, :, 0]
-    return np.where(paid <= limit, index, -1)
+    return rows, columns
 
 
 def _pairs(index: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import ops
-from .validation import METRICS, check_choice, check_pair
+from .validation import METRICS, check_choice, check_data, check_pair, is_traced
 
 NARROW = 128  # coordinates; so few are copied with their norms beside them, for one product
 SLICE = 256  # coordinates that are multiplied at a time, at least
@@ -62,6 +62,7 @@ def pairwise_cost(
     """
     check_choice("metric", metric, METRICS)
     first, second = check_pair("x", x, "y", y, batched)
+    check_data("x", first)
     with torch.no_grad(), outside_autocast(first):
         x, y = flatten_samples(first, second, batched)
         if not batched:
@@ -72,7 +73,7 @@ def pairwise_cost(
 def outside_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
     """A context without autocast on the tensor's device; to enter one costs more than to ask."""
     device = tensor.device.type
-    on = torch.compiler.is_compiling() or torch.is_autocast_enabled(device)
+    on = is_traced(tensor) or torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if on else nullcontext()
 
 

@@ -16,6 +16,7 @@ METRICS = ("sqeuclidean", "euclidean", "dot", "cosine", "manhattan")
 METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
 INVALID_ENTRIES = "matrix contains invalid numeric entries"
 INFEASIBLE = "cost matrix is infeasible"
+LARGEST_FLOAT = sys.float_info.max
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -28,7 +29,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def check_tolerance(tol: object) -> float:
     if isinstance(tol, bool) or not isinstance(tol, (int, float)):
         raise TypeError(f"tol must be a number, got {type(tol).__name__}")
-    if not 0 < tol <= sys.float_info.max:
+    if not 0 < tol <= LARGEST_FLOAT:
         raise ValueError(f"tol must be positive and finite, got {tol}")
     return float(tol)
 
@@ -61,8 +62,10 @@ def check_data(name: str, value: Tensor) -> None:
 def check_tensor(name: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-    if value.layout != torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+    if value.layout != torch.strided or value.is_nested or value.is_quantized:
+        kind = "a nested one" if value.is_nested else f"layout {value.layout}"
+        kind = "a quantized one" if value.is_quantized else kind
+        raise TypeError(f"{name} must be a dense tensor, got {kind}")
     return value.detach().resolve_neg()
 
 
@@ -107,9 +110,23 @@ def check_pair(
     return first, second
 
 
+def is_traced(*tensors: Tensor) -> bool:
+    """Whether a compiler, a ``torch.func`` transform or a dispatch mode stands between this call
+    and the values, so that an op has to stand for what looks at them."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return True
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return True
+    for tensor in tensors:
+        kind = type(tensor)
+        if kind is not Tensor and kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            return True
+    return False
+
+
 def may_look(value: Tensor) -> bool:
-    """Whether to look at its entries: a GPU would have to be waited for, a compiler cannot."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether to look at its entries: a GPU would have to be waited for, a tracer has none."""
+    return value.device.type == "cpu" and not is_traced(value)
 
 
 def check_values(name: str, value: Tensor, even_on_gpu: bool = False) -> None:
@@ -175,6 +192,7 @@ def call_features(features: Any, x: Tensor, noise: Tensor, batched: bool) -> tup
     for result in mapped:
         if not isinstance(result, Tensor):
             raise TypeError(f"features must return a torch.Tensor, got {type(result).__name__}")
+        check_tensor("features(x)", result)
         if result.shape[: 1 + batched] != lead:
             raise ValueError(
                 f"features must keep the leading sizes {tuple(lead)}, got {tuple(result.shape)}"

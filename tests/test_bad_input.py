@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from immiscible_fast import assign_noise, diffuse, fast_assign, pairwise_cost, solve_assignment
+from immiscible_fast import (
+    assign_noise,
+    assignment_to_indices,
+    diffuse,
+    fast_assign,
+    linear_sum_assignment,
+    pairwise_cost,
+    solve_assignment,
+)
 
 X = torch.linspace(0, 1, 12).reshape(4, 3)
 T = torch.full((4,), 0.5)
@@ -170,6 +180,7 @@ DIFFUSE = [
     case(ValueError, "metric", diffuse, X, T, "flow", noise=X, metric="l2"),
     case(ValueError, "labels", diffuse, X, T, "flow", noise=X, labels=[0]),
     case(ValueError, "metric", diffuse, X, T, "flow", noise=X, assign=False, metric="dot"),
+    case(ValueError, "t must", diffuse, X[None], T, "flow", noise=X[None], batched=True),
     case(TypeError, "steps", diffuse, X, T, "flow", noise=X, steps=3),
 ]
 
@@ -193,6 +204,8 @@ def test_assignment_and_diffusion_refuse_it(error, words, call, args, options):
         (lambda: fast_assign(META, META), "x"),
         (lambda: fast_assign(X, X, labels=STEPS.to("meta")), "labels"),
         (lambda: fast_assign(X, X, mask=META[0]), "mask"),
+        (lambda: pairwise_cost(META, META), "x"),
+        (lambda: assignment_to_indices(STEPS[None].to("meta")), "assignment"),
         (lambda: diffuse(X, T.to("meta"), "flow", noise=X), "t"),
         (lambda: diffuse(X, STEPS, ALPHAS.to("meta"), noise=X), "schedule"),
     ],
@@ -201,6 +214,28 @@ def test_assignment_and_diffusion_refuse_it(error, words, call, args, options):
 def test_tensors_without_data_are_refused(call, words):
     with pytest.raises((TypeError, ValueError), match=rf"\b{words}\b"):
         call()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.filterwarnings("ignore:.*quantized tensor:UserWarning")
+@pytest.mark.parametrize("kind", ["nested", "jagged", "quantized"])
+def test_tensors_that_are_not_dense_are_refused(kind):
+    if kind == "quantized":
+        odd = torch.quantize_per_tensor(X, 0.1, 0, torch.quint8)
+    else:
+        layout = torch.jagged if kind == "jagged" else torch.strided
+        odd = torch.nested.nested_tensor([X, X], layout=layout)
+    calls = [
+        *(partial(call, odd, odd) for call in (fast_assign, assign_noise, pairwise_cost)),
+        *(partial(call, odd) for call in (solve_assignment, linear_sum_assignment)),
+        partial(diffuse, X, odd, "flow", noise=X),
+        partial(fast_assign, X, X, labels=odd),
+        partial(fast_assign, X, X, mask=odd),
+        partial(fast_assign, X, X, features=lambda samples: odd),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"(x|cost|t|labels|mask).* a (nested|quantized) one"):
+            call()
 
 
 @pytest.mark.parametrize("call", [fast_assign, assign_noise, pairwise_cost])

@@ -26,6 +26,16 @@ def test_flow_is_the_straight_line_from_image_to_assigned_noise(rng):
     assert torch.allclose(x_t, (1 - s) * x + s * used, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("schedule", ["flow", ALPHAS])
+def test_a_batch_of_problems_is_each_of_them(schedule, rng):
+    x, noise = draw(rng, 3, 7, 2, 2), draw(rng, 3, 7, 2, 2)
+    t = torch.from_numpy(rng.random((3, 7)) if schedule == "flow" else rng.integers(0, 50, (3, 7)))
+    whole = diffuse(x, t, schedule, noise=noise, batched=True)
+    for b in range(3):
+        for got, want in zip(whole, diffuse(x[b], t[b], schedule, noise=noise[b]), strict=True):
+            assert torch.equal(got[b], want)
+
+
 def test_flow_ends_in_the_image_and_in_the_noise(rng):
     x, noise = draw(rng, 8, 5), draw(rng, 8, 5)
     assert torch.equal(diffuse(x, torch.zeros(8), "flow", noise=noise).x_t, x)

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from immiscible_fast import assign_noise, diffuse, fast_assign, pairwise_cost, solve_assignment
+from immiscible_fast import (
+    assign_noise,
+    batch_linear_assignment,
+    diffuse,
+    fast_assign,
+    linear_sum_assignment,
+    pairwise_cost,
+    solve_assignment,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +60,13 @@ def test_assign_is_a_sound_op(rng, device, labelled):
     torch.library.opcheck(torch.ops.immiscible_fast.assign, arguments, test_utils=CHECKS)
 
 
+@pytest.mark.parametrize("limit", [torch.inf, 0.3])
+def test_columns_is_a_sound_op(rng, device, limit):
+    cost = randn(rng, 2, 5, 4, device=device)
+    op = torch.ops.immiscible_fast.columns
+    torch.library.opcheck(op, (cost, False, limit, True), test_utils=CHECKS)
+
+
 def test_pairwise_cost_is_a_sound_op(rng, device):
     x, y = randn(rng, 1, 5, 3, device=device), randn(rng, 1, 4, 3, device=device)
     op = torch.ops.immiscible_fast.pairwise_cost
@@ -77,6 +92,20 @@ def test_a_step_compiles_whole_and_once_for_all_sizes(rng, device):
         for got, want in zip(compiled(x, noise, labels, t), step(x, noise, labels, t), strict=True):
             torch.testing.assert_close(got, want)
     assert counter.frame_count == 1
+
+
+def drop_ins(cost):
+    pairs = linear_sum_assignment(cost[0]), linear_sum_assignment(cost, maximize=True)
+    limited = linear_sum_assignment(cost, cost_limit=0.3), batch_linear_assignment(cost)
+    return [*pairs[0], *pairs[1], *limited[0], limited[1]]
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (2, 4, 7), (2, 7, 4)])
+def test_drop_ins_compile_whole(rng, device, shape):
+    cost = randn(rng, *shape, device=device)
+    compiled = torch.compile(drop_ins, backend="aot_eager", fullgraph=True, dynamic=True)
+    for got, want in zip(compiled(cost), drop_ins(cost), strict=True):
+        assert torch.equal(got, want)
 
 
 def test_sizes_that_turn_out_to_vary_compile_twice_at_most(rng):
@@ -117,9 +146,10 @@ def test_errors_of_the_host_are_raised_under_a_compiler_too(rng):
 def test_values_are_refused_by_the_cpu_under_a_compiler_too(rng):
     cost = randn(rng, 3, 3)
     cost[1, 1] = torch.nan
-    compiled = torch.compile(solve_assignment, backend="eager", fullgraph=True)
-    with pytest.raises(ValueError, match="invalid numeric entries"):
-        compiled(cost)
+    for call in (solve_assignment, linear_sum_assignment):
+        compiled = torch.compile(call, backend="eager", fullgraph=True)
+        with pytest.raises(ValueError, match="invalid numeric entries"):
+            compiled(cost)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # of dynamo's own reading

@@ -27,7 +27,7 @@ LEAST_SUM = 1e-30  # ... and no column sum above this one misses it
 
 def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
     """Prices (B, m) of (B, n, m) finite costs, n <= m; float64."""
-    batch, n, m = costs.shape
+    n, m = costs.shape[1:]
     cost = torch.from_numpy(costs).to(torch.float64)
     rows, columns = cost.mean(2, keepdim=True), cost.mean(1, keepdim=True)
     columns = columns - columns.mean(2, keepdim=True)
@@ -36,7 +36,7 @@ def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
     cost = (cost / deviation.clamp(min=torch.finfo(torch.float64).tiny)).to(torch.float32)
     share = np.log(n / m)  # of a column in the total mass n
     half = UPDATES // 2
-    g = torch.zeros(batch, m, dtype=torch.float32)
+    g = torch.zeros_like(cost[:, 0])
     kernel = torch.empty_like(cost)
     for step in range(half):
         eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (half - 1))

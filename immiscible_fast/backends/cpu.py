@@ -145,7 +145,8 @@ def assignment_cost(
         x, noise = normalized(x, dtype), normalized(noise, dtype)
     if centred or method == "scipy":  # which cannot say that it would be better to be centred
         return centred_product(x, noise, dtype, scale)
-    if method in NEAR_OPTIMAL and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
+    on_cpu = x.device.type == "cpu"
+    if on_cpu and method in NEAR_OPTIMAL and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
         from . import quantised
 
         if quantised.pays(x.shape[1], x.shape[2], tol):

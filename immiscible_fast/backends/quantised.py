@@ -56,7 +56,7 @@ def supported() -> bool:
 
     if not binding.get_host_cpu_features().get("avx512vnni", False):
         return False
-    most = torch.full((32, 64), 127, dtype=torch.int8)
+    most = torch.full((32, 64), 127, dtype=torch.int8, device="cpu")
     try:
         return bool((torch._int_mm(most, most.T) == 64 * 127 * 127).all())
     except RuntimeError:
@@ -72,7 +72,7 @@ def product(x: Tensor, noise: Tensor, factor: float, tol: float) -> Tensor | Non
     batch, n = x.shape[:2]
     shift = x.mean(1, dtype=torch.float32)
     (values_x, scale_x), (values_noise, scale_noise) = _quantised(x, shift, noise)
-    whole = torch.empty(batch, n, n, dtype=torch.int32)
+    whole = torch.empty(batch, n, n, dtype=torch.int32, device=x.device)
     for b in range(batch):
         torch._int_mm(values_x[b], values_noise[b].T, out=whole[b])
     cost = whole.view(torch.float32)
@@ -102,8 +102,7 @@ def _quantised(x: Tensor, shift: Tensor, noise: Tensor) -> tuple[Rows, Rows]:
     rows, nothing = max(1, BLOCK // dim), np.zeros(dim, np.float32)
     less: list[NDArray[np.float32]] = list(shift.contiguous().numpy())
     result = [
-        (torch.empty(batch, n, dim, dtype=torch.int8), np.empty((batch, n), np.float32))
-        for _ in range(2)
+        (torch.empty_like(x, dtype=torch.int8), np.empty((batch, n), np.float32)) for _ in range(2)
     ]
 
     def block(of_noise: int, b: int, begin: int) -> None:
