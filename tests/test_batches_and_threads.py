@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +14,7 @@ from checks import assert_exact, assert_within
 from families import LISTED, make
 
 from immiscible_fast import Assignment, fast_assign, solve_assignment
-from immiscible_fast.backends import numba_cpu
+from immiscible_fast.backends import numba_cpu, quantised
 
 METHODS = ("exact", "auction", "sinkhorn", "scipy")
 MIXED = ("uniform", "rows_all_equal", "machol_wien", "two_valued", "zeros", "images_and_noise")
@@ -149,3 +151,49 @@ def test_ties_of_identical_samples_are_broken_alike_each_time(rng):
     noise = torch.from_numpy(rng.normal(size=(40, 8)))
     first = fast_assign(x, noise)
     assert all(torch.equal(fast_assign(x.clone(), noise.clone()), first) for _ in range(5))
+
+
+@pytest.mark.parametrize("available", [0, 1])
+def test_where_no_thread_can_be_started_the_caller_solves(available, rng, monkeypatch):
+    """As the system says it when a container's limit of processes is reached."""
+    costs = rng.random((6, 130, 140)), rng.random((1, 1100, 1100))
+    x = torch.from_numpy(rng.random((1, 700, 800), dtype=np.float32))
+    wanted = [numba_cpu.solve(cost, exact=True, tol=1.0, threads=3).cost for cost in costs]
+    samples = quantised.product(x, x, 1.0, 0.01) if quantised.supported() else None
+    started = []
+
+    def start(thread):
+        if len(started) == available:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        original(thread)
+
+    original = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for cost, want in zip(costs, wanted, strict=True):
+        started.clear()
+        assert np.array_equal(numba_cpu.solve(cost, exact=True, tol=1.0, threads=3).cost, want)
+        assert len(started) == available
+    if samples is not None:
+        started.clear()
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+        assert torch.equal(quantised.product(x, x, 1.0, 0.01), samples)
+        assert len(started) == available
+
+
+def test_a_call_at_the_end_of_the_interpreter_is_answered():
+    """The first one at all, when nothing may start threads that outlive the main one any more."""
+    program = """
+import atexit
+import torch, immiscible_fast
+
+@atexit.register
+def last():
+    cost = (torch.arange(1100)[:, None] - torch.arange(1100).flip(0)).abs() + 1.0
+    print(float(immiscible_fast.solve_assignment(cost).cost))
+    batch = immiscible_fast.solve_assignment(cost[:300, -300:].expand(9, 300, 300))
+    print(float(batch.cost.sum()))
+"""
+    command = [sys.executable, "-W", "error", "-c", program]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (answer.stdout, answer.stderr) == ("1100.0\n2700.0\n", "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 
 import numpy as np
@@ -17,10 +16,10 @@ from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
 
 from .. import validation
 from .solution import LargeConstants, Solution
+from .threads import share
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
 WATCHED_FROM = (1 << 20) + 1  # entries; fewer are solved before anybody can lose patience
-PATIENCE = 0.05  # seconds between looks for an interrupt, where waiting itself is deaf to it
 
 
 def solve(
@@ -89,16 +88,11 @@ def _watch(
     they would wait for its end. Whatever is raised here stops the solver before it goes on.
     """
     run(0, 0)  # compiles here, if it has to, which an interrupt ends at once
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            tasks = [pool.submit(run, *range_) for range_ in ranges]
-            while wait(tasks, timeout=PATIENCE).not_done:
-                pass
-        except BaseException:
-            work[:, STOP] = 1
-            raise
-        for task in tasks:
-            task.result()
+
+    def stop() -> None:
+        work[:, STOP] = 1
+
+    share(run, ranges, workers, stop)
 
 
 def _available_cores() -> int:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .threads import share
 
 Rows = tuple[Tensor, NDArray[np.float32]]
 
@@ -115,8 +116,7 @@ def _quantised(x: Tensor, shift: Tensor, noise: Tensor) -> tuple[Rows, Rows]:
     blocks = list(itertools.product(range(2), range(batch), range(0, n, rows)))
     threads = min(torch.get_num_threads(), len(blocks))
     if threads > 1 and x.numel() >= THREADED_FROM:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda one: block(*one), blocks))
+        share(block, blocks, threads)
     else:
         for one in blocks:
             block(*one)
