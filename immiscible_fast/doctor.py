@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -122,20 +122,27 @@ def _cache_lines() -> list[str]:
     try:
         from immiscible_fast.kernels.cpu.solver import solve_range
 
-        folder = Path(solve_range.stats.cache_path)
-    except Exception as error:  # numba or the kernels are missing, or there is nowhere to write
+        folder = solve_range.stats.cache_path
+    except Exception as error:  # numba or the kernels are missing
         return [f"not available: {type(error).__name__}: {error}".splitlines()[0]]
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    writable = os.access(existing, os.W_OK)
     lines = [
-        f"cache     {folder}",
+        f"cache     {folder or 'none'}",
         "writable  yes"
-        if writable
+        if folder and _is_writable(folder)
         else "writable  no: every process compiles anew; set NUMBA_CACHE_DIR to a folder of yours",
     ]
     if "NUMBA_CACHE_DIR" in os.environ:
         lines.append(f"NUMBA_CACHE_DIR={os.environ['NUMBA_CACHE_DIR']}")
     return lines
+
+
+def _is_writable(folder: str) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 20))  # as large as the compiled solver, within a factor
+    except OSError:
+        return False
+    return True
 
 
 def _duration(seconds: float) -> str:

@@ -12,13 +12,14 @@ do: integer maxima become vector instructions, float maxima do not. NaN counts a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .jit import entry_point
 
 LARGEST = 127
 _MAGNITUDE = 0x7FFFFFFF  # of a float's bits, all but the sign
 
 
-@njit(cache=True, nogil=True)
+@entry_point
 def quantise(x, shift, values, scale):
     """``x`` (n, D) float32 less ``shift`` (D,) as ``values`` (n, D) int8 times ``scale`` (n,); both
     are written."""
@@ -40,7 +41,7 @@ def quantise(x, shift, values, scale):
             values[i, j] = np.int8(np.rint(row[j] * factor))
 
 
-@njit(cache=True, nogil=True)
+@entry_point
 def rescale(product, cost, row_scale, column_scale, factor):
     """``cost`` (B, n, m) float32 = factor row_scale_i column_scale_j product_ij, where ``product``
     int32 may be the same memory."""

@@ -1,4 +1,4 @@
-"""One problem, or a batch of them, from costs to certificate. The only compiled entry point; cached
+"""One problem, or a batch of them, from costs to certificate. The only compiled entry point; kept
 on disk."""
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .auction import auction, value_spread
 from .augment import exact_finish
 from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
+from .jit import entry_point
 from .statistics import centred_statistics, copies, finite_statistics, has_invalid
 from .ties import reduce_columns
 from .vector import GROUPS
@@ -163,7 +164,7 @@ def make_solver(stamp: str) -> Any:
     that std in size is not solved, unless that is infinite.
     """
 
-    @njit(cache=True, nogil=True)
+    @entry_point
     def solve_range(
         cost, m, begin, end, constants, exact, tolerance, warm, price, index, value, work, status
     ):
