@@ -1,0 +1,210 @@
+"""From a launch to a program of the emulator's machine, by Triton's compiler; and the machine, by
+gcc.
+
+Where Triton interprets, ``@triton.jit`` made functions of another class. Each has a twin here that
+compiles, and while something is compiled, the twins stand where the interpreted ones did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.interpreter import InterpretedFunction
+from triton.runtime.jit import JITFunction
+
+from .encode import encode
+from .forms import c_source
+from .ptx import BITS, Kernel, parse
+
+RUNTIME = Path(__file__).parent / "runtime"
+FLAGS = (
+    "-O3 -march=native -ffp-contract=off -fno-math-errno -fwrapv -fno-strict-aliasing -w -shared -fPIC"
+).split()
+COMPILER = os.environ.get("CC", "gcc")
+
+
+def has_compiler() -> bool:
+    return shutil.which(COMPILER) is not None
+
+
+class Target:
+    """A device by name, and as much of Triton's driver as compiling asks for."""
+
+    def __init__(self, name: str):
+        found = re.fullmatch(r"sm_(\d+)(\d)", name)
+        if not found:
+            raise ValueError(f"target must be like sm_90, got {name!r}")
+        self.capability = int(found[1]), int(found[2])
+        self.gpu = GPUTarget("cuda", 10 * self.capability[0] + self.capability[1], 32)
+        self.binders: dict[int, tuple[Any, Any]] = {}
+
+    def binder(self, jit: JITFunction) -> tuple[Any, Any]:
+        """(backend, what sorts the arguments of a launch)."""
+        if id(jit) not in self.binders:  # its own hash is that of its source, which is compiled
+            *_, backend, binder = jit.create_binder()
+            self.binders[id(jit)] = backend, binder
+        return self.binders[id(jit)]
+
+    def get_current_target(self) -> GPUTarget:
+        return self.gpu
+
+    def get_current_device(self) -> int:
+        return 0
+
+
+@cache
+def compiling_twin(function: InterpretedFunction) -> JITFunction:
+    return JITFunction(function.fn, **function.kwargs)
+
+
+@contextlib.contextmanager
+def compiled_functions(target: Target) -> Iterator[None]:
+    """Inside, the names of all kernels and of Triton's own library are of functions to compile."""
+    replaced = []
+    for module in list(sys.modules.values()):
+        scope = getattr(module, "__dict__", {})
+        for name, value in list(scope.items()):
+            if type(value) is InterpretedFunction:
+                replaced.append((module, name, value))
+                setattr(module, name, compiling_twin(value))
+    triton.runtime.driver.set_active(target)
+    interpret = triton.knobs.runtime.interpret
+    triton.knobs.runtime.interpret = False
+    try:
+        yield
+    finally:
+        triton.knobs.runtime.interpret = interpret
+        for module, name, value in replaced:
+            setattr(module, name, value)
+
+
+class Launch:
+    """One launch as the runtime would specialise it."""
+
+    def __init__(self, function: Any, args: Any, kwargs: dict[str, Any], target: Target):
+        self.jit = (
+            compiling_twin(function) if isinstance(function, InterpretedFunction) else function
+        )
+        self.target = target
+        triton.runtime.driver.set_active(target)
+        backend, binder = target.binder(self.jit)
+        kwargs = kwargs | {"debug": False}
+        self.bound, specialization, options = binder(*args, **kwargs)
+        packed = self.jit._pack_args(backend, kwargs, self.bound, specialization, options)
+        self.options, self.signature, self.constexprs, self.attributes = packed
+
+    def key(self) -> str:
+        of = self.jit.fn.__module__, self.jit.fn.__qualname__, self.jit.src
+        return repr((*of, self.signature, self.constexprs, self.attributes, self.options))
+
+    def compile(self) -> Any:
+        source = ASTSource(self.jit, self.signature, self.constexprs, self.attributes)
+        with compiled_functions(self.target):
+            return triton.compile(
+                source, target=self.target.gpu, options=dict(self.options.__dict__)
+            )
+
+    def arguments(self) -> list[tuple[str, Any]]:
+        """What the kernel is passed: all but the constants."""
+        return [(n, v) for n, v in self.bound.items() if self.signature[n] != "constexpr"]
+
+
+class Executable:
+    """One kernel, ready to run."""
+
+    def __init__(self, ptx: str, shared: int):
+        self.kernel = parse(ptx)
+        self.encoded = encode(self.kernel)
+        self.shared = shared
+        self.shift = shared_granule(self.kernel)
+        self.written = written_parameters(self.kernel)
+
+
+@cache
+def machine() -> ctypes.CDLL:
+    """The machine's code, compiled once and kept by its hash."""
+    source = c_source()
+    digest = hashlib.sha256(source.encode() + " ".join(FLAGS).encode())
+    for path in sorted(RUNTIME.iterdir()):
+        digest.update(path.read_bytes())
+    folder = Path(tempfile.gettempdir()) / f"ptx_emulator-{os.getuid()}"
+    library = folder / f"{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as build:
+            (Path(build) / "forms.h").write_text(source)
+            output = Path(build) / "machine.so"
+            command = [
+                COMPILER,
+                *FLAGS,
+                f"-I{build}",
+                str(RUNTIME / "emulator.c"),
+                "-o",
+                str(output),
+            ]
+            done = subprocess.run([*command, "-lm"], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"{' '.join(command)}\n{done.stderr[:4000]}")
+            output.replace(library)
+    return ctypes.CDLL(str(library))
+
+
+def shared_granule(kernel: Kernel) -> int:
+    """Bits of the smallest part of shared memory that is read or written on its own."""
+    sizes = [16]
+    for one in kernel.instructions():
+        if one.parts[0] in ("ld", "st", "atom", "red") and one.parts[1].startswith("shared"):
+            sizes.append(BITS[one.parts[-1]] // 8)
+        elif one.name.startswith(("ldmatrix", "stmatrix")):
+            sizes.append(2 if "trans" in one.parts else 4)
+        elif one.parts[:2] == ["cp", "async"]:
+            sizes.append(4)
+        elif one.name.startswith("wgmma.mma_async"):
+            sizes.append(2 if one.parts[-1] in ("f16", "bf16") else 4)
+    return min(sizes).bit_length() - 1
+
+
+def written_parameters(kernel: Kernel) -> set[int]:
+    """Numbers of the pointers through which the code may write; where it came from is followed
+    through registers and, since it is kept there, all of shared memory."""
+    number = {name: k for k, (name, _) in enumerate(kernel.parameters)}
+    origin: dict[str, set[int]] = {}
+    kept: set[int] = set()
+    while True:
+        before = sum(map(len, origin.values())), len(kept)
+        for one in kernel.instructions():
+            names = re.findall(r"[%\w$]+", " ".join(one.operands))
+            from_these = set().union(*(origin.get(name, set()) for name in names[1:]))
+            from_these |= {number[name] for name in names if name in number}
+            if one.name.startswith("ld.shared"):
+                from_these |= kept
+            elif one.name.startswith(("st.shared", "stmatrix")):
+                kept |= from_these | origin.get(names[0], set())
+            if one.operands and not one.name.startswith(("st.", "red.")):
+                for name in re.findall(r"[%\w$]+", one.operands[0]):
+                    if BITS[kernel.registers.get(name, "pred")] == 64:
+                        origin.setdefault(name, set()).update(from_these)
+        if before == (sum(map(len, origin.values())), len(kept)):
+            break
+    found: set[int] = set()
+    for one in kernel.instructions():
+        if one.name.startswith(("st.global", "atom.global", "red.global")):
+            where = one.operands[1 if one.name.startswith("atom") else 0]
+            for name in re.findall(r"[%\w$]+", where):
+                found |= origin.get(name, set())
+    return found

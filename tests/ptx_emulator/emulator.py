@@ -1,0 +1,259 @@
+"""Run Triton kernels, compiled for a GPU, on CPU tensors: ``with Emulator("sm_90"):`` around what
+launches them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from torch import Tensor
+from triton.runtime.interpreter import InterpretedFunction
+from triton.runtime.jit import JITFunction
+
+from .compilation import Executable, Launch, Target, machine
+from .findings import Findings, Report
+from .memory import CELL, INITIALISED, Allocation, Memory
+
+ORDERS = ("ascending", "descending", "random", "preemptive")
+MOST_REPORTS = 256
+SCALARS = {"f32": np.float32, "f64": np.float64}
+
+
+class Ctx(ctypes.Structure):
+    """``Ctx`` of runtime/memory.h."""
+
+    _fields_ = [
+        ("allocations", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("n_allocations", "n_reports")),
+        ("reports", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("most_reports", "check")),
+        *((name, ctypes.c_uint32) for name in ("epoch", "launch", "launch_first")),
+        *((name, ctypes.c_uint32) for name in ("program_first", "sync")),
+        *((name, ctypes.c_uint32 * 3) for name in ("cta", "grid")),
+        *((name, ctypes.c_uint32) for name in ("program", "last", "seed")),
+        ("order", ctypes.c_int32),
+        *((name, ctypes.c_uint64) for name in ("instructions", "barriers", "limit")),
+        *((name, ctypes.c_uint64) for name in ("bytes_read", "bytes_written", "sectors")),
+        *((name, ctypes.c_void_p) for name in ("profile", "lists", "parameters")),
+        *((name, ctypes.c_int32) for name in ("read_undefined", "pad")),
+    ]
+
+
+@dataclass
+class Work:
+    """What the launches of one kernel did, in all."""
+
+    launches: int = 0
+    programs: int = 0
+    instructions: int = 0  # of warps
+    barriers: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    sectors: int = 0
+    seconds: float = 0.0
+    opcodes: Counter[str] = field(default_factory=Counter)
+
+
+class Emulator:
+    """Compiles every launch for ``target`` and runs it here, checking each access.
+
+    Parameters
+    ----------
+    target : str
+        ``sm_80``, ``sm_90``, ...
+    order : str
+        In which order warps run between two barriers, and the programs of a launch: one of
+        ``ORDERS``; ``preemptive`` is random, and a warp is interrupted every few blocks.
+    seed : int
+        Of that order.
+    check : bool
+        Whether every access is looked at; else only bounds are.
+    fusion : bool
+        Whether multiplications and additions are contracted, as in what ships; without, arithmetic
+        is that of Triton's interpreter.
+    limit : int
+        Instructions of one launch's warps after which it counts as a deadlock.
+    edit : callable
+        Changes the PTX before it is translated, to plant faults.
+    """
+
+    def __init__(
+        self,
+        target: str = "sm_90",
+        order: str = "ascending",
+        *,
+        seed: int = 1,
+        check: bool = True,
+        fusion: bool = True,
+        limit: int = 2 * 10**9,
+        poison: int = 0x7F,
+        edit: Callable[[str], str] | None = None,
+    ):
+        if order not in ORDERS:
+            raise ValueError(f"order must be one of {ORDERS}, got {order!r}")
+        self.target, self.order = Target(target), ORDERS.index(order)
+        self.seed, self.check, self.fusion, self.limit = seed, check, fusion, limit
+        self.poison, self.edit = poison, edit
+        self.executables: dict[str, Executable] = {}
+        self.memory = Memory(poison)
+        self.findings = Findings()
+        self.work: dict[str, Work] = defaultdict(Work)
+        self.epoch = self.launches = 1
+        self.compile_seconds = 0.0
+
+    def __enter__(self) -> Emulator:
+        self._inside = contextlib.ExitStack()
+        self._inside.enter_context(self._instead_of_the_runtime())
+        self._inside.enter_context(self.memory)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._inside.close()
+
+    @contextlib.contextmanager
+    def _instead_of_the_runtime(self) -> Iterator[None]:
+        from immiscible_fast.kernels.gpu import launch
+
+        emulator = self
+
+        def run(function, *args, grid, warmup, **kwargs):  # type: ignore[no-untyped-def]
+            emulator.run(function, args, grid, kwargs)
+
+        before = JITFunction.run, InterpretedFunction.run, launch.WITHOUT_A_GPU
+        JITFunction.run = InterpretedFunction.run = run
+        launch.WITHOUT_A_GPU = self.target.capability
+        try:
+            yield
+        finally:
+            JITFunction.run, InterpretedFunction.run, launch.WITHOUT_A_GPU = before
+
+    def executable(self, launch: Launch) -> Executable:
+        key = launch.key()
+        if key not in self.executables:
+            start = time.perf_counter()
+            compiled = launch.compile()
+            ptx = compiled.asm["ptx"]
+            ptx = self.edit(ptx) if self.edit else ptx
+            self.executables[key] = Executable(ptx, compiled.metadata.shared)
+            self.compile_seconds += time.perf_counter() - start
+        return self.executables[key]
+
+    def run(self, function: Any, args: Any, grid: Any, kwargs: dict[str, Any]) -> None:
+        """One launch."""
+        if "WIDEN" in kwargs:  # of the interpreter only
+            kwargs = kwargs | {"WIDEN": False}
+        if not self.fusion:
+            kwargs = kwargs | {"enable_fp_fusion": False}
+        with torch.utils._python_dispatch._disable_current_modes():
+            launch = Launch(function, args, kwargs, self.target)
+            executable = self.executable(launch)
+            grid = grid(launch.bound) if callable(grid) else grid
+            self._execute(executable, launch, (*grid, 1, 1)[:3])
+
+    def _execute(self, executable: Executable, launch: Launch, grid: tuple[int, ...]) -> None:
+        kernel = executable.kernel
+        parameters = np.zeros((len(kernel.parameters), 8), np.uint8)
+        views: dict[int, list[tuple[int, str, Tensor]]] = defaultdict(list)
+        for k, (name, value) in enumerate(launch.arguments()):
+            kind = kernel.parameters[k][1]
+            if isinstance(value, Tensor):
+                bits = np.array([value.data_ptr()], np.uint64)
+                if value.numel():
+                    views[value.untyped_storage().data_ptr()].append((k, name, value))
+            else:
+                bits = np.array([value], SCALARS.get(kind, np.int64))
+            raw = bits.view(np.uint8)[: 4 if kind.endswith("32") else 8]
+            parameters[k, : len(raw)] = raw
+        self.launches += 1
+        allocations = (Allocation * (1 + len(views)))()
+        shared = np.zeros(executable.shared + 64, np.uint8)
+        shared_cells = np.zeros((executable.shared >> executable.shift) + 1, CELL)
+        base = -(-shared.ctypes.data // 64) * 64
+        allocations[0] = Allocation(
+            base, executable.shared, shared_cells.ctypes.data, executable.shift, 0
+        )
+        names, alive = ["shared memory"], []
+        for k, given in enumerate(views.values(), 1):
+            read_only = not any(number in executable.written for number, _, _ in given)
+            tensors = [tensor for _, _, tensor in given]
+            allocations[k], cells = self.memory.allocation(tensors, read_only, self.launches)
+            alive.append(cells)
+            names.append(", ".join(dict.fromkeys(name for _, name, _ in given)))
+        self._call(executable, allocations, names, parameters, grid)
+
+    def _call(
+        self, executable: Executable, allocations: Any, names: list[str], parameters: Any, grid: Any
+    ) -> None:
+        reports = (Report * MOST_REPORTS)()
+        profile = np.zeros(len(executable.kernel.blocks), np.uint64)
+        context = Ctx(
+            allocations=ctypes.addressof(allocations), n_allocations=len(allocations),
+            reports=ctypes.addressof(reports), most_reports=MOST_REPORTS, check=self.check,
+            epoch=self.epoch, launch=self.launches, grid=(ctypes.c_uint32 * 3)(*grid),
+            seed=self.seed * 2654435761 % 2**32 or 1, order=self.order,
+            limit=self.limit, profile=profile.ctypes.data,
+            lists=executable.encoded.lists.ctypes.data, parameters=parameters.ctypes.data,
+        )  # fmt: skip
+        start = time.perf_counter()
+        program = executable.encoded.program(parameters)
+        machine().launch(ctypes.byref(context), ctypes.byref(program), ctypes.c_uint32(self.poison))
+        seconds = time.perf_counter() - start
+        self.seed += 1
+        self.epoch = context.epoch + 1
+        if self.epoch > 2**31:
+            raise OverflowError("too many barriers for one emulator")
+        for report in reports[: context.n_reports]:
+            self.findings.add(executable.kernel, report, names)
+        self._count(executable, context, profile, grid, seconds)
+
+    def _count(
+        self, executable: Executable, context: Ctx, profile: Any, grid: Any, seconds: float
+    ) -> None:
+        work = self.work[executable.kernel.name]
+        work.launches += 1
+        work.programs += int(np.prod(grid))
+        work.seconds += seconds
+        for name in ("instructions", "barriers", "bytes_read", "bytes_written", "sectors"):
+            setattr(work, name, getattr(work, name) + getattr(context, name))
+        for block, times in zip(executable.kernel.blocks, profile.tolist(), strict=True):
+            if times:
+                for one in block.instructions:
+                    work.opcodes[one.name] += times
+
+    def table(self) -> str:
+        """What ran."""
+        head = (
+            "kernel",
+            "launches",
+            "programs",
+            "instructions",
+            "barriers",
+            "MB read",
+            "MB written",
+        )
+        rows = [(*head, "sectors", "seconds")]
+        for name, work in self.work.items():
+            counts = work.launches, work.programs, work.instructions, work.barriers
+            megabytes = (f"{count / 1e6:.3f}" for count in (work.bytes_read, work.bytes_written))
+            rows.append(
+                (name, *map(str, counts), *megabytes, str(work.sectors), f"{work.seconds:.3f}")
+            )
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        return "\n".join(
+            "  ".join(text.ljust(width) if k == 0 else text.rjust(width) for k, (text, width) in
+                      enumerate(zip(row, widths, strict=True)))
+            for row in rows
+        )  # fmt: skip
+
+    def assert_clean(self) -> None:
+        """Raise AssertionError with what was found, notes aside."""
+        if self.findings.errors:
+            raise AssertionError("the emulator found\n" + self.findings.text(notes=False))
