@@ -32,10 +32,36 @@ def rng(request):
     return np.random.default_rng([SEED, zlib.crc32(request.node.nodeid.encode())])
 
 
-@pytest.fixture(scope="session")
-def gpu_device():
-    """Where the kernels of ``kernels/gpu`` run: on a GPU, or interpreted on CPU tensors."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+@pytest.fixture
+def gpu_device(request):
+    """Where the kernels of ``kernels/gpu`` run: on a GPU, or interpreted on CPU tensors. Tests
+    marked ``emulated`` run once more for each target, compiled, in an order that is drawn."""
+    way = getattr(request, "param", "plain")
+    if way == "plain":
+        yield "cuda" if torch.cuda.is_available() else "cpu"
+        return
+    from ptx_emulator import ORDERS, Emulator
+    from ptx_emulator.compilation import has_compiler
+
+    if not has_compiler():
+        pytest.skip("to emulate a GPU takes gcc, or what CC names")
+    drawn = zlib.crc32(f"{SEED} {request.node.nodeid}".encode())
+    with Emulator(way, ORDERS[drawn % len(ORDERS)], seed=drawn) as emulator:
+        yield "cpu"
+    emulator.assert_clean()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--once", action="store_true", help="no test in the emulator besides")
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("emulated") and "gpu_device" in metafunc.fixturenames:
+        import ptx_emulator  # noqa: F401  before anything is interpreted
+
+        once = torch.cuda.is_available() or metafunc.config.getoption("--once")
+        ways = ["plain"] if once else ["plain", "sm_80", "sm_90"]
+        metafunc.parametrize("gpu_device", ways, indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,7 @@ import torch
 from samples import METRICS, draw, naive
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.emulated
 
 import immiscible_fast.kernels.gpu.pairwise as kernels
 from immiscible_fast.kernels.gpu.launch import AMD, PROCESSORS, SHARED_MEMORY

@@ -16,6 +16,7 @@ from samples import METRICS, assert_bijection, draw, naive, total
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.emulated
 
 from immiscible_fast import (
     assign_noise,

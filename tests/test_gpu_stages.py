@@ -12,6 +12,7 @@ import torch
 from checks import assert_matching, optimum, spread
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.emulated
 
 from immiscible_fast.kernels.gpu.auction import auction
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate

@@ -119,6 +119,7 @@ def update_columns_kernel(
     b_price = tl.load(p_own, mask=m_col, other=0.0)
     usable = (tl.load(p_flags + i_problem, mask=m_col, other=0) & DEGENERATE) == 0
     b_moved = b_price + omega * (target - b_price)
+    tl.debug_barrier()  # all warps have read what one of them writes
     tl.store(p_own, b_moved, mask=m_col & usable & (total > 0))
 
 

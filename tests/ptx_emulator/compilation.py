@@ -2,7 +2,8 @@
 gcc.
 
 Where Triton interprets, ``@triton.jit`` made functions of another class. Each has a twin here that
-compiles, and while something is compiled, the twins stand where the interpreted ones did.
+compiles, and while something is compiled, the twins stand where the interpreted ones did, and
+Triton's language is what it was when this was imported: the interpreter leaves it changed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.language import core
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
@@ -32,9 +34,8 @@ from .forms import c_source
 from .ptx import BITS, Kernel, parse
 
 RUNTIME = Path(__file__).parent / "runtime"
-FLAGS = (
-    "-O3 -march=native -ffp-contract=off -fno-math-errno -fwrapv -fno-strict-aliasing -w -shared -fPIC"
-).split()
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fwrapv")
+FLAGS += ("-fno-strict-aliasing", "-w", "-shared", "-fPIC")
 COMPILER = os.environ.get("CC", "gcc")
 
 
@@ -67,6 +68,29 @@ class Target:
         return 0
 
 
+def _language() -> list[tuple[Any, dict[str, Any]]]:
+    """Modules and classes of Triton's language, with what they hold."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("triton.language")]
+    classes = [core.tensor, core.dtype, core.tensor_descriptor_base]
+    return [(place, dict(vars(place))) for place in (*modules, *classes)]
+
+
+if not core.is_builtin(core.reduce):
+    raise ImportError("ptx_emulator has to be imported before Triton interprets anything")
+LANGUAGE = _language()
+
+
+def _restore(language: list[tuple[Any, dict[str, Any]]]) -> None:
+    for place, names in language:
+        now = vars(place)
+        for name, value in names.items():
+            if now.get(name) is not value:
+                setattr(place, name, value)
+        if isinstance(place, type):
+            for name in set(now) - set(names):
+                delattr(place, name)
+
+
 @cache
 def compiling_twin(function: InterpretedFunction) -> JITFunction:
     return JITFunction(function.fn, **function.kwargs)
@@ -75,6 +99,8 @@ def compiling_twin(function: InterpretedFunction) -> JITFunction:
 @contextlib.contextmanager
 def compiled_functions(target: Target) -> Iterator[None]:
     """Inside, the names of all kernels and of Triton's own library are of functions to compile."""
+    interpreted = _language()
+    _restore(LANGUAGE)
     replaced = []
     for module in list(sys.modules.values()):
         scope = getattr(module, "__dict__", {})
@@ -91,6 +117,7 @@ def compiled_functions(target: Target) -> Iterator[None]:
         triton.knobs.runtime.interpret = interpret
         for module, name, value in replaced:
             setattr(module, name, value)
+        _restore(interpreted)
 
 
 class Launch:
@@ -129,6 +156,7 @@ class Executable:
 
     def __init__(self, ptx: str, shared: int):
         self.kernel = parse(ptx)
+        self.code = "\n".join(map(str, self.kernel.instructions()))
         self.encoded = encode(self.kernel)
         self.shared = shared
         self.shift = shared_granule(self.kernel)
@@ -136,7 +164,7 @@ class Executable:
 
 
 @cache
-def machine() -> ctypes.CDLL:
+def load_machine() -> ctypes.CDLL:
     """The machine's code, compiled once and kept by its hash."""
     source = c_source()
     digest = hashlib.sha256(source.encode() + " ".join(FLAGS).encode())

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import triton
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
-from .compilation import Executable, Launch, Target, machine
+from .compilation import Executable, Launch, Target, load_machine
 from .findings import Findings, Report
-from .memory import CELL, INITIALISED, Allocation, Memory
+from .memory import CELL, Allocation, Memory
 
 ORDERS = ("ascending", "descending", "random", "preemptive")
 MOST_REPORTS = 256
@@ -204,7 +203,9 @@ class Emulator:
         )  # fmt: skip
         start = time.perf_counter()
         program = executable.encoded.program(parameters)
-        machine().launch(ctypes.byref(context), ctypes.byref(program), ctypes.c_uint32(self.poison))
+        load_machine().launch(
+            ctypes.byref(context), ctypes.byref(program), ctypes.c_uint32(self.poison)
+        )
         seconds = time.perf_counter() - start
         self.seed += 1
         self.epoch = context.epoch + 1

@@ -83,6 +83,11 @@ def _bits() -> Iterator[tuple[str, Form]]:
         yield f"shr.u{bits}", Form(kind, (kind, "u32"), right)
         fill = f"x >> (y >= {bits} ? {bits - 1} : y)"  # shifts past the width leave the sign
         yield f"shr.s{bits}", Form(f"s{bits}", (f"s{bits}", "u32"), fill)
+    for kind in ("f16", "bf16"):  # the sign alone
+        yield f"abs.{kind}", Form("u16", ("u16",), "x & 0x7fff")
+        yield f"neg.{kind}", Form("u16", ("u16",), "x ^ 0x8000")
+        yield f"abs.{kind}x2", Form("u32", ("u32",), "x & 0x7fff7fffu")
+        yield f"neg.{kind}x2", Form("u32", ("u32",), "x ^ 0x80008000u")
     for bits in (32, 64):
         yield f"popc.b{bits}", Form("u32", (f"u{bits}",), "__builtin_popcountll(x)")
         zeros = f"x ? __builtin_clzll(x) - {64 - bits} : {bits}"

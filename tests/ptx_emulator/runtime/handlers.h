@@ -62,24 +62,31 @@ static void atomic_op(Ctx *c, Warp *W, const Op *o, u32 g) {
 // mov.b32 {%rs1, %rs2}, %r1 and the other way round; a: bytes of the whole, b: of a part.
 static void unpack_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     const u32 *list = c->lists + o->list;
-    u32 lost = UNDEFINED(o->source[0]);
+    Lost whole = LOST(o->source[0]);
     FOR_LANES(g) {
         u64 v = lane(W, o->source[0], o->a, l);
         for (u32 k = 0; k < o->n; k++) if (list[k]) set_lane(W, list[k], o->b, l, v >> 8 * o->b * k);
     }
-    for (u32 k = 0; k < o->n; k++) if (list[k]) set_undefined(W, list[k], lost, g);
+    int each = o->b / 2;
+    for (u32 k = 0; k < o->n; k++) {
+        if (!list[k]) continue;
+        for (int j = 0; j < each; j++) set_part(W, list[k], j, whole.part[k * each + j], g);
+        sum_parts(W, list[k], each);
+    }
 }
 
 static void pack_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     const u32 *list = c->lists + o->list;
-    u32 lost = 0;
-    for (u32 k = 0; k < o->n; k++) lost |= UNDEFINED(list[k]);
+    Lost whole = {0};
+    int each = o->b / 2;
+    for (u32 k = 0; k < o->n; k++) for (int j = 0; j < each; j++) whole.part[k * each + j] = LOST(list[k]).part[j];
     FOR_LANES(g) {
         u64 v = 0;
         for (u32 k = 0; k < o->n; k++) v |= lane(W, list[k], o->b, l) << 8 * o->b * k;
         set_lane(W, o->target[0], o->a, l, v);
     }
-    set_undefined(W, o->target[0], lost, g);
+    for (int j = 0; j < o->a / 2; j++) set_part(W, o->target[0], j, whole.part[j], g);
+    sum_parts(W, o->target[0], o->a / 2);
 }
 
 // a: bfly, up, down, idx; sources: value, lane, clamp, members.
@@ -154,7 +161,7 @@ static void matrix_op(Ctx *c, Warp *W, const Op *o, u32 g) {
         if (o->b) store_matrix(c, READ(list[k]), rows + 8 * k, o->d, W->index, o->line, UNDEFINED(list[k]));
         else lost |= load_matrix(c, WRITE(list[k]), rows + 8 * k, o->d, W->index, o->line);
     }
-    if (!o->b) for (u32 k = 0; k < o->n; k++) UNDEFINED(list[k]) = lost ? ~0u : 0;
+    if (!o->b) for (u32 k = 0; k < o->n; k++) set_undefined(W, list[k], lost ? ~0u : 0, ~0u);
 }
 
 // a: kind; the list has d, x, y and z one after another: 4, 4, 2 and 4 registers.
@@ -167,7 +174,7 @@ static void multiply_op(Ctx *c, Warp *W, const Op *o, u32 g) {
         if (k >= 4) undefined(c, W, UNDEFINED(list[k]), o->line);
     }
     mma(r, r + 4, r + 8, r + 10, o->a);
-    for (int k = 0; k < 4; k++) UNDEFINED(list[k]) = 0;
+    for (int k = 0; k < 4; k++) set_undefined(W, list[k], 0, ~0u);
 }
 
 static void group_fence(Ctx *c, Warp *W, const Op *o, u32 g) { together(c, W, ~0u, g, o->line); W->fenced = 1; }

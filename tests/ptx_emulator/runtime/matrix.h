@@ -139,7 +139,7 @@ static void begin_product(Ctx *c, Warp *W, Product one) {
     W->products[W->n_products++] = one;
     f32 A[16][16], B[256][16];
     if (c->check) operands(c, W, &one, A, B, 1);
-    for (int r = 0; r < one.columns / 2; r++) UNDEFINED(one.target[r]) = ~0u;
+    for (int r = 0; r < one.columns / 2; r++) set_undefined(W, one.target[r], ~0u, ~0u);
 }
 
 static void finish_products(Ctx *c, Warp *W, int pending) {
@@ -158,10 +158,10 @@ static void finish_products(Ctx *c, Warp *W, int pending) {
                 f32 out = sum;
                 memcpy(d, &out, 4);
             }
-        for (int r = 0; r < p->columns / 2; r++) UNDEFINED(p->target[r]) = 0;
+        for (int r = 0; r < p->columns / 2; r++) set_undefined(W, p->target[r], 0, ~0u);
     }
     memmove(W->products, W->products + done, sizeof(Product) * (W->n_products - done));
     W->n_products -= done;
     for (int i = 0; i < W->n_products; i++)      // what is still going writes them too
-        for (int r = 0; r < W->products[i].columns / 2; r++) UNDEFINED(W->products[i].target[r]) = ~0u;
+        for (int r = 0; r < W->products[i].columns / 2; r++) set_undefined(W, W->products[i].target[r], ~0u, ~0u);
 }

@@ -1,7 +1,8 @@
 // Programs of a launch one after another, the warps of each by turns, up to the next barrier or (if
 // preemptive) for a few blocks.
 enum { RUN, WAIT, DONE, PAUSE };
-enum { ENTER, BRANCH, EXIT, BARRIER, SELECT, FIRST_SPECIAL, FIRST_FORM = FIRST_SPECIAL + sizeof SPECIAL / sizeof *SPECIAL };
+enum { PLAIN, SELECT, COPY };                          // Op.c of a form; Op.d: 16 bits of its result, how often
+enum { ENTER, BRANCH, EXIT, BARRIER, FIRST_SPECIAL, FIRST_FORM = FIRST_SPECIAL + sizeof SPECIAL / sizeof *SPECIAL };
 
 // The instruction that is furthest behind, and the lanes that are there.
 static u32 behind(Warp *W, u32 *lanes) {
@@ -13,11 +14,15 @@ static u32 behind(Warp *W, u32 *lanes) {
     return low;
 }
 
-// A choice is undefined where what it takes is.
-static void choose(Warp *W, const Op *o, u32 g) {
-    u32 taken = lanes_of(READ(o->source[2]));
-    u32 lost = (taken & UNDEFINED(o->source[0])) | (~taken & UNDEFINED(o->source[1])) | UNDEFINED(o->source[2]);
-    set_undefined(W, o->target[0], lost, g);
+// Of what a form gives: undefined where any source is; but a choice only where what it takes is, and
+// a copy, or the low bits of one, where these are.
+static void spread(Warp *W, const Op *o, u32 g) {
+    u32 t = o->target[0], lost = UNDEFINED(o->source[0]) | UNDEFINED(o->source[1]) | UNDEFINED(o->source[2]);
+    if (!lost || o->c == PLAIN) { set_undefined(W, t, lost, g); return; }
+    Lost x = LOST(o->source[0]), y = LOST(o->source[1]);
+    u32 taken = o->c == SELECT ? lanes_of(READ(o->source[2])) : ~0u, test = o->c == SELECT ? UNDEFINED(o->source[2]) : 0;
+    for (int k = 0; k < o->d; k++) set_part(W, t, k, (taken & x.part[k]) | (~taken & y.part[k]) | test, g);
+    sum_parts(W, t, o->d);
 }
 
 // Lanes that diverge run lowest block first until they meet again.
@@ -67,8 +72,7 @@ entered:
             default:
                 if (!g) break;
                 if (o->code >= FIRST_FORM) {
-                    if (o->c == SELECT) choose(W, o, g);
-                    else set_undefined(W, o->target[0], UNDEFINED(o->source[0]) | UNDEFINED(o->source[1]) | UNDEFINED(o->source[2]), g);
+                    spread(W, o, g);
                     FORMS[o->code - FIRST_FORM](c, W, o, g);
                 } else SPECIAL[o->code - FIRST_SPECIAL](c, W, o, g);
         }
@@ -87,8 +91,8 @@ static void start_program(Ctx *c, Warp *warps, const Program *P, u32 poison) {
     for (u32 w = 0; w < P->warps; w++) {
         Warp *W = warps + w;
         memcpy(W->file, P->file, P->file_bytes);
-        memset(W->undefined, 0, P->defined / 8);   // what nobody wrote is not constant
-        memset((u8 *)W->undefined + P->defined / 8, 0xff, (P->file_bytes - P->defined) / 8);
+        memset(W->undefined, 0, P->defined / 32 * sizeof(Lost));   // what nobody wrote is not constant
+        memset(W->undefined + P->defined / 32, 0xff, (P->file_bytes - P->defined) / 32 * sizeof(Lost));
         for (u32 l = 0; l < 32; l++) {
             set_lane(W, P->thread_numbers, 4, l, w * 32 + l);
             for (int k = 0; k < 3; k++) set_lane(W, P->program_number[k], 4, l, c->cta[k]);
@@ -144,7 +148,7 @@ void launch(Ctx *c, const Program *P, u32 poison) {
     Warp *warps = malloc(sizeof(Warp) * P->warps);
     for (u32 w = 0; w < P->warps; w++) {
         warps[w].file = aligned_alloc(64, (P->file_bytes + 63) / 64 * 64);
-        warps[w].undefined = malloc(P->file_bytes / 8 + 64);
+        warps[w].undefined = malloc((P->file_bytes / 32 + 1) * sizeof(Lost));
     }
     shuffle(c, order, programs);
     for (u32 i = 0; i < programs; i++) {

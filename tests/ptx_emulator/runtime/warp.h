@@ -26,9 +26,12 @@ typedef struct {
 #define MOST_COPIES 4096
 #define MOST_PRODUCTS 64
 
+// Lanes in which a register is undefined, and in which each 16 bits of it are.
+typedef struct { u32 any, part[4]; } Lost;
+
 typedef struct {
     u8 *file;                    // registers
-    u32 *undefined;              // of each 32 bytes of the file, by its first: a mask of lanes
+    Lost *undefined;             // of each 32 bytes of the file, by the register that begins there
     u32 pc[32], alive, index, current, barrier_line, diverged, syncs;
     u32 proxy_epoch, fenced;     // of the last fence before matrices in shared memory, and registers
     int fuel, status;
@@ -41,7 +44,8 @@ typedef void (*Handler)(Ctx *c, Warp *W, const Op *o, u32 g);
 
 #define READ(r) ((const void *)(W->file + (r)))
 #define WRITE(r) ((void *)(W->file + (r)))
-#define UNDEFINED(r) (W->undefined[(r) >> 5])
+#define LOST(r) (W->undefined[(r) >> 5])
+#define UNDEFINED(r) (LOST(r).any)
 #define FOR_LANES(g) for (int l = 0; l < 32; l++) if ((g) >> l & 1)
 
 // Lanes in which a predicate, whose bytes are 0 or 1, is set.
@@ -55,7 +59,23 @@ static inline void undefined(Ctx *c, Warp *W, u32 lanes, u32 line) {
     if (lanes) report(c, UNDEFINED_REGISTER, line, 0, W->index * 32 + __builtin_ctz(lanes), 0, lanes, -1, 0);
 }
 
-static inline void set_undefined(Warp *W, u32 r, u32 lanes, u32 g) { UNDEFINED(r) = (UNDEFINED(r) & ~g) | (lanes & g); }
+static inline void set_undefined(Warp *W, u32 r, u32 lanes, u32 g) {
+    Lost *lost = &LOST(r);
+    if (!(lanes | lost->any)) return;
+    lost->any = (lost->any & ~g) | (lanes & g);
+    for (int k = 0; k < 4; k++) lost->part[k] = (lost->part[k] & ~g) | (lanes & g);
+}
+
+static inline void set_part(Warp *W, u32 r, int k, u32 lanes, u32 g) {
+    LOST(r).part[k] = (LOST(r).part[k] & ~g) | (lanes & g);
+}
+
+// ``any``, after its first parts were set.
+static inline void sum_parts(Warp *W, u32 r, int count) {
+    Lost *lost = &LOST(r);
+    lost->any = 0;
+    for (int k = 0; k < count; k++) lost->any |= lost->part[k];
+}
 
 static inline void together(Ctx *c, Warp *W, u32 members, u32 active, u32 line) {
     if (members != active) report(c, DIVERGENT_SYNC, line, 0, W->index * 32, 0, active, -1, 0);

@@ -1,0 +1,83 @@
+"""Run a test or a script with its launches emulated, and say what ran and what was found.
+
+python -m tests.ptx_emulator tests/test_gpu_stages.py -k units --target sm_90 --order random
+python -m tests.ptx_emulator script.py --target sm_80 --seed 7 --opcodes
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .emulator import ORDERS, Emulator
+
+
+class EachTest:
+    """A plugin of pytest: every test in the emulator."""
+
+    def __init__(self, emulator: Emulator):
+        self.emulator = emulator
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        with self.emulator:
+            return (yield)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.ptx_emulator",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="What else is given goes to pytest, or to the script.",
+    )
+    parser.add_argument("what", help="a script, or tests as pytest takes them (test_*.py, ::)")
+    parser.add_argument("--target", default="sm_90", help="the device to compile for")
+    parser.add_argument("--order", choices=ORDERS, default="random", help="of warps and programs")
+    parser.add_argument("--seed", type=int, default=1, help="of that order")
+    parser.add_argument("--opcodes", action="store_true", help="count every instruction")
+    parser.add_argument(
+        "--unchecked", action="store_true", help="look at bounds only, and be faster"
+    )
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        emulator = Emulator(
+            options.target, options.order, seed=options.seed, check=not options.unchecked
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    os.environ.setdefault("IMMISCIBLE_BACKEND", "triton")  # also of tensors on the CPU
+    path, _, node = options.what.partition("::")
+    if not Path(path).exists():
+        parser.error(f"there is no {path}")
+    if node or Path(path).is_dir() or Path(path).name.startswith("test_"):
+        tests = [options.what, "-p", "no:cacheprovider", "--once", *rest]
+        code = int(pytest.main(tests, plugins=[EachTest(emulator)]))
+    else:
+        sys.argv = [path, *rest]
+        with emulator:
+            runpy.run_path(path, run_name="__main__")
+        code = 0
+    report(emulator, options.opcodes)
+    return code or int(bool(emulator.findings.errors))
+
+
+def report(emulator: Emulator, opcodes: bool) -> None:
+    out: Any = sys.stdout.write
+    out(emulator.table() + "\n")
+    if opcodes:
+        for name, work in emulator.work.items():
+            out(f"\n{name}\n")
+            for opcode, count in work.opcodes.most_common():
+                out(f"{count:12}  {opcode}\n")
+    out(f"\n{emulator.findings.text()}\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

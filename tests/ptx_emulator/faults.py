@@ -1,0 +1,253 @@
+"""Plant one fault at a time in a copy of the kernels, and see whether the emulator finds it.
+
+    python -m tests.ptx_emulator.faults --list
+    python -m tests.ptx_emulator.faults --processes 2 --json tests/ptx_emulator/faults.json
+    python -m tests.ptx_emulator.faults --only "certificate and mask"
+
+Faults are found in the source, so that new kernels have theirs without anybody listing them: every
+barrier is removed; every mask and every ``other`` of an access; every fill; every atomic becomes a
+store; every ``<`` in a mask reaches one further; every ``torch.full`` or ``zeros`` of a launcher is
+left unwritten. A fault that changes nothing is so proven where the compiled code is the same;
+every other one that is not found needs a reason in ``HARMLESS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS = ROOT / "kernels/gpu"
+ACCESSES = ("load", "store", "atomic_add", "atomic_max", "atomic_min", "atomic_xchg", "atomic_cas")
+SECONDS = 300  # for one fault
+RECORD = Path(__file__).with_name("faults.json")
+
+
+@dataclass(frozen=True)
+class Fault:
+    file: str
+    kind: str
+    function: str
+    number: int  # of its kind in this function
+    start: int  # characters of the file
+    stop: int
+    text: str  # what stands there instead
+    was: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}:{self.function} {self.kind} {self.number}: {self.was}"
+
+
+@dataclass
+class Verdict:
+    """What became of a fault: found, and by what; or why it does no harm."""
+
+    name: str
+    found: list[str]
+    harmless: str = ""
+
+
+def faults() -> list[Fault]:
+    return [fault for path in sorted(KERNELS.glob("*.py")) for fault in _faults_of(path)]
+
+
+def _faults_of(path: Path) -> Iterator[Fault]:
+    source = path.read_text()
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line.encode()))
+
+    def at(line: int, column: int) -> int:
+        return starts[line - 1] + column
+
+    for function in ast.parse(source).body:
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        jitted = any("jit" in ast.unparse(one) for one in function.decorator_list)
+        counts: dict[str, int] = {}
+        for kind, node, text in _changes(function, jitted):
+            start = at(node.lineno, node.col_offset)
+            stop = at(node.end_lineno, node.end_col_offset)
+            counts[kind] = counts.get(kind, 0) + 1
+            was = " ".join(source.encode()[start:stop].decode().split())
+            yield Fault(path.name, kind, function.name, counts[kind], start, stop, text, was)
+
+
+def _changes(function: ast.FunctionDef, jitted: bool) -> Iterator[tuple[str, Any, str]]:
+    """(kind, the node, what stands there instead)."""
+    statements = {id(n.value) for n in ast.walk(function) if isinstance(n, ast.Expr)}
+    masked = set()
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if not jitted:
+            if name in ("torch.full", "torch.zeros", "torch.zeros_like", "torch.full_like"):
+                yield "unwritten", node, _unwritten(node, name)
+        elif name == "tl.debug_barrier":
+            yield "barrier", node, "None"
+        elif name == "fill" and id(node) in statements:
+            yield "fill", node, "None"
+        elif name.startswith("tl.") and name[3:] in ACCESSES:
+            keywords = {one.arg: one for one in node.keywords}
+            if "mask" in keywords:
+                yield "no mask", node, _without(node, ("mask", "other"))
+                masked.update(id(one) for one in ast.walk(keywords["mask"]))
+            if "other" in keywords:
+                yield "no other", node, _without(node, ("other",))
+            if name.startswith("tl.atomic") and name != "tl.atomic_cas":
+                new = _without(node, ("sem", "scope")).replace(name, "tl.store", 1)
+                if id(node) in statements:
+                    yield "no atomic", node, new
+    for node in ast.walk(function):
+        reaches = isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt)
+        named = any(
+            isinstance(one, ast.Assign) and one.value is not None and node in ast.walk(one.value)
+            and any(n.id.startswith("m_") for n in one.targets if isinstance(n, ast.Name))
+            for one in ast.walk(function) if isinstance(one, ast.Assign)
+        )  # fmt: skip
+        if jitted and reaches and (id(node) in masked or named):
+            yield "one too far", node, ast.unparse(node).replace(" < ", " <= ", 1)
+
+
+def _without(call: ast.Call, names: tuple[str, ...]) -> str:
+    kept = [one for one in call.keywords if one.arg not in names]
+    return ast.unparse(ast.Call(call.func, call.args, kept))
+
+
+def _unwritten(call: ast.Call, name: str) -> str:
+    """The same tensor, without its values."""
+    like = name.endswith("_like")
+    arguments = call.args[: 1 if like or name == "torch.full" else None]
+    keywords = [one for one in call.keywords if one.arg != "fill_value"]
+    text = ast.unparse(ast.Call(ast.Name("empty"), arguments, keywords))
+    return text.replace("empty", "torch.empty_like" if like else "torch.empty", 1)
+
+
+def plant(fault: Fault | None, folder: Path) -> None:
+    """A copy of the package, with this fault."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "immiscible_fast", folder / "immiscible_fast", ignore=ignore)
+    shutil.copytree(ROOT / "kernels", folder / "immiscible_fast/kernels", ignore=ignore)
+    if fault is not None:
+        path = folder / "immiscible_fast/kernels/gpu" / fault.file
+        source = path.read_bytes()
+        path.write_bytes(source[: fault.start] + fault.text.encode() + source[fault.stop :])
+
+
+def observe(fault: Fault | None, answers: Any) -> None:
+    """In a process of its own: what all scenarios found, gave and compiled, to the queue."""
+    with tempfile.TemporaryDirectory() as name:
+        plant(fault, Path(name))
+        sys.path.insert(0, name)
+        os.environ |= {"IMMISCIBLE_BACKEND": "triton", "TRITON_INTERPRET": "0"}
+        try:
+            from tests.ptx_emulator import scenarios
+
+            answers.put(scenarios.observe(Path(name)))
+        except BaseException as error:  # whatever a fault may lead to
+            line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+            answers.put({"found": [f"raised {line[:200]}"], "values": None, "code": None})
+
+
+def judge(fault: Fault, baseline: dict[str, Any]) -> Verdict:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=observe, args=(fault, answers))
+    process.start()
+    try:
+        seen = answers.get(timeout=SECONDS)
+    except Exception:
+        seen = {"found": ["did not end"], "values": None, "code": None}
+    process.join(5)
+    process.kill()
+    found = sorted(set(seen["found"]) - set(baseline["found"]))
+    if not found and seen["values"] != baseline["values"]:
+        found = ["wrong answer"]
+    if found:
+        return Verdict(fault.name, found)
+    if seen["code"] == baseline["code"]:
+        return Verdict(fault.name, [], "the compiled code is the same")
+    return Verdict(fault.name, [], reason(fault))
+
+
+def reason(fault: Fault) -> str:
+    """Why a fault does no harm, where the code differs."""
+    for pattern, why in HARMLESS.items():
+        if re.search(pattern, fault.name):
+            return why
+    return ""
+
+
+# By what the name of a fault matches.
+HARMLESS: dict[str, str] = {}
+
+
+def run(options: argparse.Namespace) -> list[Verdict]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    wanted = [fault for fault in faults() if chosen(fault, options.only)]
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=observe, args=(None, answers))
+    process.start()
+    baseline = answers.get(timeout=2 * SECONDS)
+    process.join()
+    if baseline["found"]:
+        raise SystemExit("without any fault:\n" + "\n".join(baseline["found"]))
+    verdicts = []
+    with ThreadPoolExecutor(options.processes) as pool:
+        for verdict in pool.map(lambda fault: judge(fault, baseline), wanted):
+            verdicts.append(verdict)
+            sys.stdout.write(line(verdict))
+            sys.stdout.flush()
+    return verdicts
+
+
+def chosen(fault: Fault, words: str) -> bool:
+    return all(word in fault.name for word in words.split(" and ")) if words else True
+
+
+def line(verdict: Verdict) -> str:
+    what = "; ".join(verdict.found[:2]) or f"harmless: {verdict.harmless or '???'}"
+    return f"{verdict.name[:110]:110} {what[:150]}\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.ptx_emulator.faults")
+    parser.add_argument("--list", action="store_true", help="the faults, without planting them")
+    parser.add_argument("--only", default="", help="those whose names have all words: a and b")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="where to write what became of them")
+    options = parser.parse_args()
+    if options.list:
+        sys.stdout.write("".join(f"{fault.name}\n" for fault in faults()))
+        return 0
+    verdicts = run(options)
+    missed = [verdict for verdict in verdicts if not verdict.found and not verdict.harmless]
+    caught = sum(bool(verdict.found) for verdict in verdicts)
+    sys.stdout.write(
+        f"{len(verdicts)} faults: {caught} found, {len(verdicts) - caught - len(missed)} harmless,"
+        f" {len(missed)} missed\n"
+    )
+    if options.json:
+        rows = [asdict(verdict) for verdict in verdicts]
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,75 @@
+"""Calls that go through every kernel, small, for faults to show in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .emulator import Emulator
+from .memory import with_gaps
+
+ORDERS = {"sm_90": "random", "sm_80": "preemptive"}
+
+
+def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """(name, call); only the public functions, so that kernels can change."""
+    from immiscible_fast import fast_assign, pairwise_cost, solve_assignment
+
+    rng = np.random.default_rng(5)
+
+    def normal(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.from_numpy(rng.normal(size=shape)).to(dtype)
+
+    photos = -torch.cumsum(normal(1, 70, 48), 2) @ normal(1, 48, 70)
+    integers = torch.from_numpy(rng.integers(0, 9, (1, 61, 61))).float()
+    sparse = torch.where(torch.rand(1, 40, 40) < 0.8, torch.inf, normal(1, 40, 40))
+    infeasible = normal(1, 30, 30).index_fill(2, torch.arange(9, 30), torch.inf)
+    infeasible[:, :5] = normal(1, 5, 30)
+    wide = 10 ** (5 * normal(1, 25, 25, dtype=torch.float64))
+    costs = {"photos": photos, "integers": integers, "sparse": sparse, "infeasible": infeasible}
+    costs |= {"rectangle": normal(2, 24, 61), "long": normal(1, 3, 2100), "wide": wide}
+    costs |= {"half": normal(2, 33, 33, dtype=torch.float16)}
+    for name, cost in costs.items():
+        for method in ("exact", "sinkhorn") if name in ("photos", "rectangle") else ("exact",):
+            given = with_gaps(cost)
+            yield f"{name} {method}", lambda c=given, m=method: solve_assignment(c, method=m)
+    labels = torch.from_numpy(rng.integers(0, 6, 60))
+    for metric in ("sqeuclidean", "euclidean", "manhattan", "cosine"):
+        x, noise = normal(60, 37), normal(60, 37)
+        given = labels if metric != "cosine" else None
+        yield (
+            f"fast_assign {metric}",
+            lambda a=(x, noise), m=metric, of=given: fast_assign(*a, metric=m, labels=of),
+        )
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        x, y = normal(70, 100, dtype=dtype), normal(45, 100, dtype=dtype)
+        yield f"pairwise_cost {dtype}", lambda a=(x, y): pairwise_cost(*a)
+
+
+def observe(package: Path) -> dict[str, Any]:
+    """What was found, a digest of the answers, and of the code, over all scenarios."""
+    import immiscible_fast
+
+    assert package in Path(immiscible_fast.__file__).parents, immiscible_fast.__file__
+    found, values, code = [], [], set()
+    for target, order in ORDERS.items():
+        with Emulator(target, order, limit=5 * 10**7) as emulator:
+            for name, call in scenarios():
+                answer = call()
+                flat = answer if isinstance(answer, tuple) else (answer,)
+                for part in flat:
+                    values.append(f"{name} {hashlib.sha256(part.numpy().tobytes()).hexdigest()}")
+                if emulator.findings.errors:
+                    break
+        found += [re.sub(r" \S+\.py:\d+", "", str(one)) for one in emulator.findings.errors]
+        for executable in emulator.executables.values():
+            code.add(hashlib.sha256(executable.code.encode()).hexdigest())
+        if found:
+            break
+    return {"found": found, "values": values, "code": sorted(code)}
