@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import checks
 import families
-from immiscible_fast.kernels.cpu import auction, reduction, ties
+from immiscible_fast.kernels.cpu import auction, rectangle, reduction, ties
 from immiscible_fast.kernels.cpu.work import COUNTERS
 
 from immiscible_fast import (
@@ -31,8 +31,8 @@ EXTREME = ("wide_range", "big_m")  # the optimum is tiny beside the largest entr
 METHODS = ("exact", "auction", "linear_sum_assignment", "batch", "cost_limit")
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "bool")
 FINISHES = 3  # exact finishes of one solve at most: after the auction, again, and without prices
-PASSES = 4 + FINISHES * 2 + 1  # statistics of infinite costs, certificates and lists, column minima
-PHASES = 24  # of one auction: eps falls by 6 or more between two, 52 bits at most in all
+PASSES = 4 + FINISHES * 2 + 1 + 3  # statistics of infinite costs, certificates, lists, rectangles
+PHASES = 30  # of one auction: eps falls by 6 or more between two, 52 bits at most, and grows before
 KINDS = {
     "tiny": 0.25,
     "small": 0.4,
@@ -206,9 +206,12 @@ def budget(n: int, m: int) -> dict[str, int]:
     bids = auction.BIDS_PER_ROW * n
     reductions = FINISHES * (reduction.BIDS_PER_ROW + 1) * n
     paths = FINISHES * m
+    if n < m:  # before the auction
+        reductions += (rectangle.BIDS_PER_ROW + 1) * n
+        paths += n
     return {
         "bids": bids,
-        "bid_scans": bids + PHASES * n,
+        "bid_scans": bids + PHASES * n + reductions + 2 * n,
         "dual_scans": FINISHES * n,
         "reductions": reductions,
         "paths": paths,

@@ -49,7 +49,7 @@ def solve_assignment(
         - ``"exact"``: auction, then shortest augmenting paths from its prices: optimal in float64.
         - ``"auction"``: eps-scaling auction that stops at ``tol``.
         - ``"sinkhorn"``: annealed log-domain Sinkhorn, then the auction from its prices to ``tol``.
-          With fewer rows than columns (or more) it is "auction" on a GPU.
+          With fewer rows than columns (or more) it is "auction".
         - ``"scipy"``: ``scipy.optimize.linear_sum_assignment``, without prices or bound.
     tol : float
         For auction and sinkhorn, a bound on (cost - optimum) / min(n, m) in units of the standard

@@ -134,6 +134,63 @@ def sparse_ties(rng, n, m):
     return np.ceil(2 * sparse(rng, n, m))
 
 
+def boxes(rng, n, m):
+    """Objects against predicted boxes, as a DETR matches them: 5 L1 - 2 GIoU - class probability.
+
+    Boxes are (centre, size) in a unit square; half of the predictions are near an object.
+    """
+    if n > m:
+        return boxes(rng, m, n).T
+    objects = np.hstack([rng.random((n, 2)), 0.02 + 0.4 * rng.random((n, 2))])
+    found = np.hstack([rng.random((m, 2)), 0.02 + 0.4 * rng.random((m, 2))])
+    if n:
+        near = rng.random(m) < 0.5
+        found[near] = objects[rng.integers(0, n, near.sum())]
+        found[near] = np.abs(found[near] + 0.03 * rng.normal(size=(near.sum(), 4))) + 0.01
+    score = np.exp(rng.normal(size=(m, 20)))
+    score /= score.sum(1, keepdims=True)
+    one, other = objects[:, None], found[None]
+    distance = np.abs(one - other).sum(-1)
+    (low, high), (floor, top) = (
+        (b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2) for b in (one, other)
+    )
+    overlap = np.minimum(high, top) - np.maximum(low, floor)
+    hull = (np.maximum(high, top) - np.minimum(low, floor)).prod(-1)
+    both = np.maximum(overlap, 0).prod(-1)
+    union = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - both
+    giou = both / union - (hull - union) / hull
+    return 5 * distance - 2 * giou - score[:, rng.integers(0, 20, n)].T
+
+
+def sparse_gates(rng, n, m):
+    """Tracks against detections: distances, infinite beyond a gate, and a match for each track."""
+    if n > m:
+        return sparse_gates(rng, m, n).T
+    tracks, detections = rng.random((n, 2)), rng.random((m, 2))
+    seen = rng.permutation(m)[:n]
+    detections[seen] = tracks + 0.3 / np.sqrt(n + 1) * rng.normal(size=(n, 2))
+    distance = np.linalg.norm(tracks[:, None] - detections, axis=-1)
+    gated = np.where(distance > 6 / np.sqrt(m + 1), np.inf, distance)
+    gated[np.arange(n), seen] = distance[np.arange(n), seen]
+    return gated
+
+
+def exponential_rows(rng, n, m):
+    return rng.random((n, m)) * np.exp(5 * np.arange(n) / max(n, 1))[:, None]
+
+
+def sparse_hub(rng, n, m):
+    """Rows of many scales, nearly all pairs forbidden, and a column that is cheap for all."""
+    cost = sparse(rng, n, m) * np.exp(8 * rng.random((n, 1)))
+    cost[:, :1] = 1e-3 * rng.random((n, min(m, 1)))
+    return cost
+
+
+def steep(rng, n, m):
+    """(i j)^3.2: from the first row to the last the costs grow by many orders of magnitude."""
+    return machol_wien(rng, n, m) ** 3.2
+
+
 def wide_range(rng, n, m):
     """Entries over forty orders of magnitude; the optimum is tiny beside the largest of them."""
     return 10 ** rng.uniform(-20, 20, (n, m))
@@ -174,6 +231,11 @@ FAMILIES = {
         images_and_noise,
         sparse,
         sparse_ties,
+        boxes,
+        sparse_gates,
+        exponential_rows,
+        sparse_hub,
+        steep,
     )
 }
 

@@ -31,8 +31,7 @@ def match(cost):
     reduced_columns(cost, m, low, work)
     price, dual = low.astype(np.float64), np.zeros(n + 1)
     owner, column, free = np.full(m, -1), np.full(n + 1, -1), np.empty(n, np.int64)
-    hits, hit_costs = np.empty((1, m), np.uint32), np.empty((1, m), cost.dtype)
-    left = ties.match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work)
+    left = ties.match_ties(cost, price, dual, owner, column, free, work)
     column = column[:n]
     assert np.array_equal(np.sort(free[:left]), np.flatnonzero(column < 0))
     matched = np.flatnonzero(column >= 0)

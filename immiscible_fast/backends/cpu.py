@@ -76,7 +76,7 @@ def solve_wide(
     if method in ("auto", "exact"):
         return numba_cpu.solve(costs, exact=True, tol=tol, constants=constants)
     prices = None
-    if method == "sinkhorn":
+    if method == "sinkhorn" and costs.shape[1] == costs.shape[2]:
         from . import annealed_sinkhorn
 
         if np.isfinite(costs).all():

@@ -34,8 +34,8 @@ def solve(
     """Solve each of (B, n, m) costs, n <= m, float32 or float64, by auction; ``exact`` finishes it.
 
     ``tol`` bounds (cost - optimum) / n in units of the std of the centred costs, if not ``exact``.
-    ``prices`` (B, m) are where the auction starts, in float64; they are not modified. Costs whose
-    size is over ``constants`` times that std raise ``LargeConstants``.
+    ``prices`` (B, m) are where the auction starts if n = m, in float64; they are not modified.
+    Costs whose size is over ``constants`` times that std raise ``LargeConstants``.
     """
     batch, n, m = costs.shape
     padded = _padded(costs)

@@ -26,6 +26,7 @@ from .jit import kernel
 from .work import BID_SCANS, BIDS, STOP
 
 BIDS_PER_ROW = 150  # budget; an ordinary problem takes 8 to 60
+WAR = 24  # bids per row; a phase that takes more starts again from a larger eps
 BIDS_PER_FILL = 2  # fewer bids than this for each time that a list is filled: lists are dry ...
 FILLS_PER_ROW = 2  # ... but so many fills of each list are free
 SAMPLED_ROWS = 32
@@ -138,19 +139,28 @@ def value_spread(cost, price, groups):
 @njit
 def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):
     """Phases from ``eps`` down to ``last_eps``: whether all rows are assigned (else the budget ran
-    out), and whether the lists ran dry."""
+    out), and whether the lists ran dry.
+
+    Where rows fight for longer than ``WAR``, eps was too small for the distance that prices have to
+    go: it grows by ``factor`` squared.
+    """
     n = cost.shape[0]
     buffers = new_buffers(n, price)
     budget = work[BIDS] + BIDS_PER_ROW * n
     dry = False
     while True:
         step = price.dtype.type(eps)
+        truce = min(budget, work[BIDS] + WAR * n)
         assigned, ran_dry = auction_phase(
-            cost, price, owner, column, lists, step, budget, buffers, work
+            cost, price, owner, column, lists, step, truce, buffers, work
         )
         if ran_dry:
             lists = unlisted(cost, lists)
             dry = True
-        if not assigned or eps <= last_eps:
+        if not assigned and truce <= work[BIDS] < budget:
+            eps *= factor
+            last_eps = max(last_eps, eps * np.finfo(price.dtype).eps)  # or steps are rounding
+        elif not assigned or eps <= last_eps:
             return assigned, dry
-        eps = max(eps / factor, last_eps)
+        else:
+            eps = max(eps / factor, last_eps)

@@ -24,13 +24,16 @@ from numba import njit
 from .candidates import exact_bound, refill_all
 from .heap import OUTSIDE, heap_pop, heap_put
 from .jit import inlined_kernel, kernel
-from .reduction import reduce_rows
+from .reduction import BIDS_PER_ROW, reduce_rows
 from .statistics import smallest
 from .ties import match_ties
 from .vector import row_collect, row_min
 from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS, STOP
 
 CLOSED = -2  # place of a column whose distance is final
+ASSIGNED, BLOCKED, LONG = range(3)
+ENDLESS = 1 << 62
+OFFERS = 8  # an offer takes as long as so many columns of a new ``slack``
 REACHED, HEAPED, NEAREST = range(3)  # ``sizes``: codes reached, codes in the heap, and a column
 
 
@@ -97,14 +100,16 @@ def set_slack(price, near, owner, frontier):
 
 @kernel
 def relax_row(cost, i, start, near, price, u, error, owner, hits, hit_costs, frontier):
-    """Offer every column of row i that is nearer this way than it was."""
+    """Offer every column of row i that is nearer this way than it was; return the distance of the
+    nearest free column so far, and how many were offered."""
     limit = u - start
     limit += error + 4 * np.finfo(np.float64).eps * (abs(u) + start)
-    for q in range(row_collect(cost, i, frontier[6], limit, hits, hit_costs, 0)):
+    found = row_collect(cost, i, frontier[6], limit, hits, hit_costs, 0)
+    for q in range(found):
         j = hits[0, q]
         gap = np.float64(hit_costs[0, q]) + price[j] - u
         near = relax(i, j, start + max(gap, 0.0), near, price, owner, frontier)
-    return near
+    return near, found
 
 
 @inlined_kernel
@@ -173,7 +178,8 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
         near = seed_path(cost, start_row, price, dual[start_row], owner, lists, frontier)
     row, distance = start_row, 0.0
     dummy_seen = False
-    built, error = -1.0, 0.0  # the nearest free column that ``slack`` knows of
+    # The nearest free column that ``slack`` knows of; an old one lets more columns be offered.
+    built, error, offered = -1.0, 0.0, m
     while True:
         whole = -1
         if row < n or not dummy_seen:
@@ -191,13 +197,14 @@ def search_path(cost, price, dual, owner, column, lists, frontier, tree, start_r
         while True:
             if whole >= 0:
                 work[ROW_RELAXATIONS] += 1
-                if near != built:
+                if near != built and OFFERS * offered >= m:
                     error = set_slack(price, near, owner, frontier)
-                    built = near
+                    built, offered = near, 0
                 start, u = starts[whole], dual[whole]
-                near = relax_row(
+                near, found = relax_row(
                     cost, whole, start, near, price, u, error, owner, hits, hit_costs, frontier
                 )
+                offered += found
             if work[STOP] != 0:
                 return -1, near, rows
             if sizes[HEAPED] == 0 or key[heap[0]] >= near:
@@ -292,6 +299,33 @@ def seat_dummies(price, owner, n):
 
 
 @njit
+def find_paths(cost, price, dual, owner, column, lists, starts, count, patience, work):
+    """Augment from each of the ``count`` rows in ``starts``, where n is a dummy.
+
+    Returns ``ASSIGNED``; ``BLOCKED``, if a row can reach no free column; or ``LONG``, once the
+    searches have looked at more than ``patience`` rows.
+    """
+    if count == 0:
+        return ASSIGNED
+    n, width = cost.shape
+    frontier = new_frontier(n, owner.shape[0], width)
+    tree = (
+        np.empty(n + 1, np.int64),  # scanned: rows of the tree
+        np.empty(n + 1),  # starts: distance of those rows
+        np.empty((1, width), np.uint32),  # hits: columns of a row scan
+        np.empty((1, width), cost.dtype),  # their costs
+    )
+    patience += work[LIST_RELAXATIONS] + work[ROW_RELAXATIONS]
+    for q in range(count):
+        work[PATHS] += 1
+        if not augment(cost, price, dual, owner, column, lists, frontier, tree, starts[q], work):
+            return BLOCKED
+        if work[LIST_RELAXATIONS] + work[ROW_RELAXATIONS] > patience:
+            return LONG
+    return ASSIGNED
+
+
+@njit
 def exact_finish(cost, price, owner, column, lists, tied, work):
     """Make the assignment optimal; False when the costs are infeasible.
 
@@ -299,33 +333,23 @@ def exact_finish(cost, price, owner, column, lists, tied, work):
     ends in the dummy. If ``tied``, nothing is assigned yet, ``lists`` are still to be filled, and
     the columns of a square problem are reduced.
     """
-    n, width = cost.shape
-    m = owner.shape[0]
+    n, m = cost.shape[0], owner.shape[0]
     dual = np.zeros(n + 1)
     free = np.empty(n, np.int64)
-    hits = np.empty((1, width), np.uint32)  # columns of a row scan
-    hit_costs = np.empty((1, width), cost.dtype)
+    low = price.astype(cost.dtype)
     if tied:
-        frees = match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work)
+        frees = match_ties(cost, price, dual, owner, column, free, work)
         if frees > 0:
-            refill_all(cost, price.astype(cost.dtype), lists, work)
+            refill_all(cost, low, lists, work)
     else:
         frees = tight_start(cost, price, dual, owner, column, lists, free, work)
     if n == m:
-        frees = reduce_rows(cost, price, dual, owner, column, lists, free, frees, work)
-    dummies = seat_dummies(price, owner, n)
-    if frees + dummies == 0:
-        return work[STOP] == 0
-    work[PATHS] += frees + dummies
-    frontier = new_frontier(n, m, width)
-    tree = (
-        np.empty(n + 1, np.int64),  # scanned: rows of the tree
-        np.empty(n + 1),  # starts: distance of those rows
-        hits,
-        hit_costs,
-    )
-    for q in range(frees + dummies):
-        start_row = free[q] if q < frees else n
-        if not augment(cost, price, dual, owner, column, lists, frontier, tree, start_row, work):
-            return False
-    return True
+        budget = BIDS_PER_ROW * frees
+        frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
+    found = find_paths(cost, price, dual, owner, column, lists, free, frees, ENDLESS, work)
+    if n < m and found == ASSIGNED:
+        dummies = np.full(seat_dummies(price, owner, n), n)
+        found = find_paths(
+            cost, price, dual, owner, column, lists, dummies, dummies.shape[0], ENDLESS, work
+        )
+    return found == ASSIGNED and work[STOP] == 0

@@ -28,8 +28,8 @@ def new_candidates(cost, listed):
     """(index, value, count, bound) of empty lists; of no rows at all where rows are scanned
     whole."""
     n = cost.shape[0] if listed else 0
-    index = np.zeros((n, ROOM), np.uint32)
-    value = np.full((n, ROOM), np.inf, cost.dtype)
+    index = np.empty((n, ROOM), np.uint32)
+    value = np.empty((n, ROOM), cost.dtype)
     return index, value, np.zeros(n, np.int64), np.full(n, -np.inf, cost.dtype)
 
 

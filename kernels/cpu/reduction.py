@@ -5,8 +5,7 @@
 2. Its dual is then that second best value, the pair is tight, and whoever held j is free and goes
    next.
 3. A tie for the best column that somebody holds would raise nothing: such a row is left to a
-   shortest path, and so are a row whose candidate list has run dry and, once the budget of bids is
-   spent, all the others.
+   shortest path, and so are all the others once the budget of bids is spent.
 
 An assigned pair stays tight, because only its own row raises the price of its column without taking
 it away.
@@ -16,49 +15,80 @@ from __future__ import annotations
 
 import numpy as np
 
-from .candidates import exact_bound
-from .jit import kernel
+from .candidates import exact_bound, refill
+from .jit import inlined_kernel, kernel
 from .vector import list_top2, row_top2
-from .work import REDUCTIONS, STOP
+from .work import BID_SCANS, REDUCTIONS, STOP
 
 BIDS_PER_ROW = 4
 
 
 @kernel
-def reduce_rows(cost, price, dual, owner, column, lists, free, count, work):
-    """Assign what bids alone can of the ``count`` rows in ``free``; return how many are left
-    there."""
-    index, value, listed, bound, _ = lists
-    budget = BIDS_PER_ROW * count
+def tight_two(cost, i, price, low, lists, work):
+    """As ``best_two``, for prices in float64; a list that has run dry is filled at ``low``, the
+    prices rounded down to the type of the costs."""
+    index, value, count, bound, groups = lists
+    for attempt in range(2):
+        if count.shape[0] == 0:
+            break
+        first, second, j = list_top2(value, i, price, index, count[i])
+        limit = exact_bound(bound, i)
+        if first <= limit:
+            return first, min(second, limit), j
+        if attempt == 0:
+            work[BID_SCANS] += 1
+            refill(cost, i, low, index, value, count, bound, groups)
+    return row_top2(cost, i, price)
+
+
+@inlined_kernel
+def raise_price(price, low, j, rise):
+    price[j] += rise
+    low[j] = price[j]
+    if low[j] > price[j]:
+        low[j] = np.nextafter(low[j], low.dtype.type(-np.inf))
+
+
+@inlined_kernel
+def bid(i, j, first, second, price, low, dual, owner, column, work):
+    """Assign j to row i, if it need not tie for it; the row without a column now: i, another, or
+    -1."""
+    dual[i] = first
+    held = owner[j]
+    rise = second - first
+    if not first < np.inf or (held >= 0 and not 0 < rise < np.inf):
+        return i
+    work[REDUCTIONS] += 1
+    if 0 < rise < np.inf:
+        raise_price(price, low, j, rise)
+        dual[i] = second
+    owner[j] = i
+    column[i] = j
+    if held >= 0:
+        column[held] = -1
+    return held
+
+
+@kernel
+def reduce_rows(cost, price, low, dual, owner, column, lists, free, count, budget, work):
+    """Assign what at most ``budget`` bids can of the ``count`` rows in ``free``; return how many
+    are left there."""
     kept = 0
+    budget += work[REDUCTIONS]
     for q in range(count):
         i = free[q]
         while i >= 0:
             if work[STOP] != 0:
                 return count
-            if listed.shape[0] == 0:
-                first, second, j = row_top2(cost, i, price)
+            first, second, j = tight_two(cost, i, price, low, lists, work)
+            loser = i
+            if work[REDUCTIONS] < budget:
+                loser = bid(i, j, first, second, price, low, dual, owner, column, work)
             else:
-                first, second, j = list_top2(value, i, price, index, listed[i])
-                limit = exact_bound(bound, i)
-                if not first <= limit:
-                    break
-                second = min(second, limit)
-            dual[i] = first
-            held = owner[j]
-            rise = second - first
-            if budget <= 0 or not first < np.inf or (held >= 0 and not 0 < rise < np.inf):
+                dual[i] = first
+            if loser == i:
                 break
-            budget -= 1
-            work[REDUCTIONS] += 1
-            if 0 < rise < np.inf:
-                price[j] += rise
-                dual[i] = second
-            owner[j] = i
-            column[i] = j
-            if held >= 0:
-                column[held] = -1
-            i = held
+            i = loser
         if i >= 0:
             free[kept] = i
             kept += 1

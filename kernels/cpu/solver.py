@@ -11,16 +11,17 @@ import numpy as np
 from numba import njit
 
 from .auction import auction, value_spread
-from .augment import exact_finish
+from .augment import BLOCKED, LONG, exact_finish
 from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
 from .jit import entry_point
+from .rectangle import assign_rows, magnitude
 from .statistics import centred_statistics, copies, finite_statistics, has_invalid
 from .ties import reduce_columns
 from .vector import GROUPS
 from .work import STOP
 
-SOLVED, INVALID, INFEASIBLE, RESCALE, CONSTANTS, STOPPED = range(6)
+SOLVED, INVALID, INFEASIBLE, RESCALE, CONSTANTS, STOPPED, UNSOLVED = range(7)
 
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
@@ -69,9 +70,37 @@ def _prices_dwarf_costs(cost, index, price, m):
 
 
 @njit
+def _solve_wide(cost, m, price, index, value, work):
+    """Solve one problem of fewer rows than columns, if it can be done without an auction."""
+    n, width = cost.shape
+    final = np.zeros(width)
+    size = magnitude(cost, final, work)
+    if size != size:
+        return INVALID
+    if not _range_is_safe(cost, size):
+        return RESCALE
+    lists = (*new_candidates(cost, m >= LISTED_FROM), np.empty(GROUPS, cost.dtype))
+    owner = np.full(m, -1, np.int64)
+    column = np.full(n + 1, -1, np.int64)
+    found = assign_rows(cost, final, owner, column, lists, work)
+    if found == BLOCKED:
+        return INFEASIBLE
+    if found == LONG:
+        return UNSOLVED
+    index[:] = column[:n]
+    value[0], value[1] = certificate(cost, final, index, m, work)
+    price[:m] = final[:m]
+    return SOLVED
+
+
+@njit
 def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
+    if n < m:
+        solved = _solve_wide(cost, m, price, index, value, work)
+        if solved != UNSOLVED:
+            return solved
     mean = np.zeros(width)
     totals = np.zeros(n)
     deviation, magnitude = centred_statistics(cost, m, mean, totals, work)
@@ -110,14 +139,15 @@ def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, 
         first = max(first, last)
         last = max(last, first * np.finfo(cost.dtype).eps)  # smaller steps are rounding
         if n < m and not exact:
-            first = last  # one phase from equal prices: columns left over must stay the cheapest
+            # One phase from equal prices: columns left over must stay the cheapest.
+            first, factor = last, 1.0
         finished, dry = auction(cost, working, owner, column, lists, first, last, factor, work)
         if dry:
             lists = unlisted(cost, lists)
     cold = exact and tied and not working.any()
     final = np.zeros(width)
     final[:m] = working[:m]
-    finish = exact or not finished or (warm and n < m)
+    finish = exact or not finished
     if finish and not exact_finish(cost, final, owner, column, lists, exact and tied, work):
         return INFEASIBLE
     index[:] = column[:n]

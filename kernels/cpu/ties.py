@@ -127,7 +127,7 @@ def grow_forest(cost, price, open_price, dual, owner, column, free, count, searc
 
 
 @njit
-def match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work):
+def match_ties(cost, price, dual, owner, column, free, work):
     """Match along tight pairs alone; how many rows are left, in ``free``. ``dual`` is written."""
     n, width = cost.shape
     open_price = np.empty(width)
@@ -139,8 +139,8 @@ def match_ties(cost, price, dual, owner, column, free, hits, hit_costs, work):
         np.empty(n, np.int64),  # root of a row's tree
         np.empty(width, np.int64),  # pred: the row that reached a column
         np.empty(n, np.int64),  # queue of rows
-        hits,
-        hit_costs,
+        np.empty((1, width), np.uint32),  # hits: columns of a row scan
+        np.empty((1, width), cost.dtype),  # their costs
     )
     for _ in range(PHASES):
         before = left

@@ -343,3 +343,32 @@ def row_min(typing, cost, i, price):
         return row.fold(builder.load(least), row.minimum)
 
     return signature, generate
+
+
+@intrinsic
+def row_magnitude(typing, cost, i, price):
+    """Largest finite ``|c_ij + p_j|``, or NaN if one of those sums is NaN or minus infinity."""
+    signature = price.dtype(cost, types.intp, price)
+
+    def generate(context, builder, signature, args):
+        row = _Row(context, builder, signature, args)
+        zero = row.splat(ir.Constant(row.type, 0.0))
+        lowest = row.splat(ir.Constant(row.type, float("-inf")))
+        largest = cgutils.alloca_once_value(builder, zero)
+        valid = cgutils.alloca_once_value(builder, ir.Constant(_I16, -1))
+
+        def update(offset: Any, mask: Any) -> None:
+            value = row.masked(row.value(offset), mask)
+            above = builder.bitcast(builder.fcmp_ordered(">", value, lowest), _I16)
+            builder.store(builder.and_(builder.load(valid), above), valid)
+            size = row.maximum(value, builder.fsub(zero, value))
+            size = builder.select(builder.fcmp_ordered("<", value, row.infinity()), size, zero)
+            builder.store(row.maximum(size, builder.load(largest)), largest)
+
+        row.for_each_vector(update)
+        size = row.fold(builder.load(largest), row.maximum)
+        nan = ir.Constant(row.type, float("nan"))
+        all_valid = builder.icmp_signed("==", builder.load(valid), ir.Constant(_I16, -1))
+        return builder.select(all_valid, size, nan)
+
+    return signature, generate

@@ -1,0 +1,86 @@
+"""Fewer rows than columns: bids without eps and shortest paths from prices of zero, where they do
+(Jonker and Volgenant 1987; Crouse 2016 for the paths).
+
+1. All prices are zero. Each row bids once, then those that lost their columns bid on
+   (``reduction``); shortest paths assign the rows that bids leave.
+2. The price of a column rises only while a row has it, and a column that a row has had is never
+   free again. So the columns that are left over cost zero, less than all others: no dummy row wants
+   anything else, and none has to look.
+3. Where rows want the same columns, bids raise prices little by little, and searches grow long. If
+   the searches look at more than ``PATIENCE`` rows for each one, the auction is asked instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .augment import find_paths
+from .candidates import refill
+from .jit import kernel
+from .reduction import bid, reduce_rows
+from .vector import row_magnitude, row_top2
+from .work import BID_SCANS, PASS_SCANS, STOP
+
+BIDS_PER_ROW = 16
+PATIENCE = 8
+
+
+@kernel
+def magnitude(cost, zeros, work):
+    """Largest finite magnitude of the costs; NaN if any is NaN or minus infinity."""
+    largest = 0.0
+    for i in range(cost.shape[0]):
+        if work[STOP] != 0:
+            break
+        work[PASS_SCANS] += 1
+        size = row_magnitude(cost, i, zeros)
+        if not size <= largest:
+            largest = np.float64(size)
+            if not size < np.inf:
+                break
+    return largest
+
+
+@kernel
+def first_bids(cost, price, low, dual, owner, column, free, work):
+    """One bid of each row; how many rows have no column then, in ``free``."""
+    frees = 0
+    for i in range(cost.shape[0]):
+        if work[STOP] != 0:
+            break
+        work[BID_SCANS] += 1
+        first, second, j = row_top2(cost, i, price)
+        loser = bid(i, j, first, second, price, low, dual, owner, column, work)
+        if loser >= 0:
+            free[frees] = loser
+            frees += 1
+    return frees
+
+
+@kernel
+def fill_empty(cost, low, lists, work):
+    """Fill the lists of the rows that have won their first bid."""
+    index, value, count, bound, groups = lists
+    for i in range(count.shape[0]):
+        if count[i] == 0:
+            work[PASS_SCANS] += 1
+            refill(cost, i, low, index, value, count, bound, groups)
+
+
+@njit
+def assign_rows(cost, price, owner, column, lists, work):
+    """Assign every row of (n, width) costs at prices of zero, which rise: ``ASSIGNED``,
+    ``BLOCKED`` or ``LONG``; see ``find_paths``."""
+    n = cost.shape[0]
+    dual = np.zeros(n + 1)
+    free = np.empty(n, np.int64)
+    low = np.zeros(cost.shape[1], cost.dtype)
+    frees = first_bids(cost, price, low, dual, owner, column, free, work)
+    if frees > 0:
+        budget = BIDS_PER_ROW * n
+        frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
+    if frees > 0:
+        fill_empty(cost, low, lists, work)
+    patience = PATIENCE * n
+    return find_paths(cost, price, dual, owner, column, lists, free, frees, patience, work)
