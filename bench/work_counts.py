@@ -28,7 +28,8 @@ RECORD = Path(__file__).with_name("work_counts.json")
 ALLOWED = 1.15  # times the recorded count: products of other processors are rounded otherwise ...
 SLACK = 16  # ... and this many more: a count of 3 that becomes 5 is no slowdown
 TOL = 0.01  # of the near-optimal cases
-CASES = (  # family, n, method
+CASES: tuple[tuple[str, int, str] | tuple[str, int, str, int], ...] = (
+    # family, n, method, and how many of its rows
     ("photo", 64, "exact"),
     ("photo", 256, "exact"),
     ("photo", 1024, "exact"),
@@ -42,6 +43,13 @@ CASES = (  # family, n, method
     ("uniform", 1024, "exact"),
     ("integers", 1024, "exact"),
     ("machol_wien", 256, "exact"),
+    ("uniform", 1024, "exact", 256),
+    ("uniform", 1024, "exact", 1000),
+    ("photo", 1024, "exact", 900),
+    ("photo", 1024, "auction", 900),
+    ("onef", 1024, "exact", 900),
+    ("integers", 1024, "exact", 900),
+    ("machol_wien", 512, "exact", 256),
     ("photo", 512, "sinkhorn"),
     ("photo", 256, "whole call"),
     ("groups", 256, "whole call"),
@@ -50,18 +58,19 @@ ROWS_READ = ("bid_scans", "dual_scans", "row_relaxations", "tie_scans", "pass_sc
 Counts = dict[str, int]
 
 
-def case_name(family: str, n: int, method: str) -> str:
-    return f"{family} n={n} {method}"
+def case_name(family: str, n: int, method: str, rows: int | None = None) -> str:
+    return f"{family} n={n} {method}" + (f" of {rows} rows" if rows else "")
 
 
-def counted(family: str, n: int, method: str) -> Counts:
-    """Counters of one solve of the family's centred costs, or of a whole call."""
+def counted(family: str, n: int, method: str, rows: int | None = None) -> Counts:
+    """Counters of one solve of (the first rows of) the family's centred costs, or of a whole
+    call."""
     if method == "whole call":
         drawn = families.problem(family, n).samples
         with FlopCounterMode(display=False) as counter:
             fast_assign(drawn.x, drawn.noise, method="exact", labels=drawn.labels)
         return {"product_flops": counter.get_total_flops()}
-    cost = families.problem(family, n).centred[None]
+    cost = families.problem(family, n).centred[None, :rows]
     prices, updates = None, 0
     if method == "sinkhorn":
         with patch.object(annealed_sinkhorn, "updated", wraps=annealed_sinkhorn.updated) as calls:
@@ -70,8 +79,8 @@ def counted(family: str, n: int, method: str) -> Counts:
     solution = numba_cpu.solve(cost, exact=method == "exact", tol=TOL, prices=prices)
     assert solution.work is not None
     counts = dict(zip(COUNTERS, solution.work[0].tolist(), strict=True))
-    rows = sum(counts[name] for name in COUNTERS if name in ROWS_READ)
-    read = (rows + updates * n) * cost[0, 0].nbytes
+    scans = sum(counts[name] for name in COUNTERS if name in ROWS_READ)
+    read = (scans + updates * n) * cost[0, 0].nbytes
     return {**counts, "sinkhorn_updates": updates, "bytes_read": read}
 
 

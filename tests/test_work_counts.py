@@ -65,6 +65,40 @@ def test_price_wars_are_bounded(family):
     assert row_scans(work) <= 250 * n
 
 
+@pytest.mark.parametrize("method", ["exact", "auction"])
+@pytest.mark.parametrize(
+    "family", ["uniform", "plane", "boxes", "sparse_gates", "exponential_rows", "sparse_hub"]
+)
+def test_half_as_many_rows_as_columns_need_no_auction_and_no_search(family, method):
+    n = 350
+    work = counted(FAMILIES[family](np.random.default_rng(1), n, 2 * n), exact=method == "exact")
+    assert work["bids"] == 0
+    assert work["paths"] <= n / 10
+    assert row_scans(work) <= 5 * n
+
+
+@pytest.mark.parametrize("method", ["exact", "auction"])
+@pytest.mark.parametrize("family", ["all_equal", "two_valued", "blocks", "modular", "sparse_ties"])
+def test_ties_between_columns_left_over_end_every_search_at_once(family, method):
+    n = 350
+    work = counted(FAMILIES[family](np.random.default_rng(1), n, 2 * n), exact=method == "exact")
+    assert work["bids"] == 0
+    assert work["list_relaxations"] + work["row_relaxations"] <= 5 * n
+
+
+@pytest.mark.parametrize("family", ["hubs", "machol_wien", "steep", "low_rank", "images_and_noise"])
+@pytest.mark.parametrize("shape", [(300, 700), (690, 700)])
+def test_rows_that_want_the_same_columns_are_left_to_the_auction(family, shape):
+    work = counted(FAMILIES[family](np.random.default_rng(1), *shape))
+    assert row_scans(work) <= 300 * shape[0]
+
+
+def test_prices_far_from_where_they_start_make_eps_grow():
+    n = 700
+    work = counted(FAMILIES["steep"](np.random.default_rng(1), n, n))
+    assert row_scans(work) <= 420 * n
+
+
 def test_a_near_optimal_solve_takes_less_than_an_exact_one():
     cost = photo_like(512)
     near, exact = counted(cost, exact=False, tol=0.1), counted(cost)
