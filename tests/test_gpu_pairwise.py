@@ -7,13 +7,13 @@ import torch
 from samples import METRICS, draw, naive
 
 pytest.importorskip("triton")
-pytestmark = pytest.mark.emulated
 
 import immiscible_fast.kernels.gpu.pairwise as kernels
 from immiscible_fast.kernels.gpu.launch import AMD, PROCESSORS, SHARED_MEMORY
 from immiscible_fast.kernels.gpu.pairwise import pairwise
 from immiscible_fast.kernels.gpu.tiles import launch_parameters
 
+pytestmark = pytest.mark.emulated
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 DISTANCES = ("sqeuclidean", "euclidean", "manhattan")
 SHAPES = ((1, 1, 1, 1), (2, 7, 5, 3), (3, 31, 33, 1), (1, 17, 64, 33), (1, 601, 70, 3))

@@ -16,7 +16,6 @@ from samples import METRICS, assert_bijection, draw, naive, total
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 
 pytest.importorskip("triton")
-pytestmark = pytest.mark.emulated
 
 from immiscible_fast import (
     assign_noise,
@@ -29,6 +28,7 @@ from immiscible_fast import (
 )
 from immiscible_fast.backends import triton_gpu
 
+pytestmark = pytest.mark.emulated
 METHODS = ("exact", "auction", "sinkhorn")
 FORBIDDING = tuple(name for name in FAMILIES if name.startswith("sparse"))
 OVERFLOWS = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # as on a GPU, without a word

@@ -12,7 +12,6 @@ import torch
 from checks import assert_matching, optimum, spread
 
 pytest.importorskip("triton")
-pytestmark = pytest.mark.emulated
 
 from immiscible_fast.kernels.gpu.auction import auction
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
@@ -21,6 +20,7 @@ from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import FIRST_EPS, LAST_EPS, OVER_RELAXATION, sinkhorn
 from immiscible_fast.kernels.gpu.statistics import DEGENERATE, INVALID, statistics
 
+pytestmark = pytest.mark.emulated
 EDGES = (0, 1, 4, 5, 13, 20)  # of groups, some of them of one sample
 SHAPES = ((1, 1, 1), (2, 19, 19), (1, 65, 65), (1, 7, 40))
 
