@@ -59,6 +59,7 @@ def claim_kernel(
             tl.atomic_min(p_owner + i_batch * m + j, i_row)
         else:
             j = start * 0 - 1
+        tl.debug_barrier()
         tl.store(p_column + i_batch * n + i_row, j)
 
 
@@ -317,6 +318,7 @@ def forget_huge_prices_kernel(
             b_own = tl.load(p_price + i_batch * m + o_col, mask=o_col < col_stop, other=0.0)
             b_price = tl.maximum(b_price, tl.abs(b_own))
         dwarfed = tl.max(b_price, 0) > tl.max(b_paid, 0) * HUGE
+        tl.debug_barrier()
         tl.store(p_wanted + tl.program_id(0), dwarfed.to(tl.int32))
         if dwarfed:
             tl.debug_barrier()

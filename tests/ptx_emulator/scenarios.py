@@ -28,7 +28,8 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     photos = -torch.cumsum(normal(1, 70, 48), 2) @ normal(1, 48, 70)
     integers = torch.from_numpy(rng.integers(0, 9, (1, 61, 61))).float()
-    sparse = torch.where(torch.rand(1, 40, 40) < 0.8, torch.inf, normal(1, 40, 40))
+    sparse = normal(1, 40, 40)
+    sparse = torch.where(normal(1, 40, 40) < 0.8, torch.inf, sparse)
     infeasible = normal(1, 30, 30).index_fill(2, torch.arange(9, 30), torch.inf)
     infeasible[:, :5] = normal(1, 5, 30)
     wide = 10 ** (5 * normal(1, 25, 25, dtype=torch.float64))
