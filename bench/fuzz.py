@@ -42,14 +42,15 @@ class Meter:
         self.rows = 0.0  # most scans of a row, on average over the rows of one problem
         numba_cpu.solve_range = self
 
-    def __call__(self, *args: Any) -> None:
-        self.solver(*args)
-        cost, m, begin, end, *_, work, _ = args
-        n = cost.shape[1]
+    def __call__(self, *args: Any) -> Any:
+        status = self.solver(*args)
+        cost, begin, end, *_, work = args
+        n, m = cost.shape[1:]
         for b in range(begin, end):
             counts = work[b, : len(COUNTERS)]
             self.overspent += problems.overspent(n, m, counts)
             self.rows = max(self.rows, problems.rows_scanned(counts) / n)
+        return status
 
 
 def new_tally() -> Tally:

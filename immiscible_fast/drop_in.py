@@ -69,15 +69,17 @@ def linear_sum_assignment(
     costs = np.asarray(cost_matrix)
     if costs.ndim != 2:
         raise ValueError(f"expected a matrix (2-D array), got a {costs.ndim} array")
-    if costs.dtype.kind not in "fiub":
-        raise TypeError(
-            f"Cannot cast array data from {costs.dtype!r} to real numbers: "
-            "expected a matrix containing numerical entries"
-        )
-    if costs.dtype not in (np.float32, np.float64):
-        costs = costs.astype(np.float32 if costs.dtype == np.float16 else np.float64)
-    costs = costs.astype(costs.dtype.newbyteorder("="), copy=False)
+    if costs.dtype not in (np.float32, np.float64):  # of this machine's byte order
+        if costs.dtype.kind not in "fiub":
+            raise TypeError(
+                f"Cannot cast array data from {costs.dtype!r} to real numbers: "
+                "expected a matrix containing numerical entries"
+            )
+        short = costs.dtype.kind == "f" and costs.dtype.itemsize <= 4
+        costs = costs.astype(np.float32 if short else np.float64)
     index = columns(costs[None], maximize, limit)[0]
+    if limit == np.inf and costs.shape[0] <= costs.shape[1]:
+        return np.arange(len(index)), index
     rows = np.flatnonzero(index >= 0)
     return rows, index[rows]
 

@@ -60,7 +60,7 @@ def test_the_bound_speaks_of_the_costs_as_they_were_given(dtype, method, rng):
 
 
 def test_the_gap_is_cost_less_bound_for_each_problem_of_a_batch(rng):
-    costs = torch.from_numpy(rng.normal(size=(6, 20, 20)))
+    costs = torch.from_numpy(rng.normal(size=(6, 100, 100)))
     answer = solve_assignment(costs, method="auction", tol=1.0)
     assert torch.equal(answer.gap, answer.cost - answer.lower_bound)
     assert answer.gap.shape == (6,)

@@ -91,7 +91,7 @@ def test_a_long_solve_off_the_main_thread_starts_no_other():
 
     def noted(*args):
         names.add(threading.current_thread().name)
-        original(*args)
+        return original(*args)
 
     numba_cpu.solve_range = noted
     try:

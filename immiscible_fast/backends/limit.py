@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +13,14 @@ from torch import Tensor
 from .. import validation
 from .cpu import as_solver_array, solve_any_shape
 from .select import on_gpu
+
+
+@functools.cache
+def _solver() -> Callable[[NDArray[np.floating]], NDArray[np.int64]]:
+    """``numba_cpu.assign``, which is imported when it is first wanted."""
+    from .numba_cpu import assign
+
+    return assign
 
 
 def columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
@@ -27,7 +38,10 @@ def columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArra
     """
     if maximize:
         costs = -costs
+    batch, n, m = costs.shape
     if limit == np.inf or costs.size == 0:
+        if batch == 1 and 0 < n <= m:
+            return _solver()(costs)
         return solve_any_shape(costs, "exact", 1.0).index
     with np.errstate(over="ignore"):
         representable = float(costs.dtype.type(limit)) == limit

@@ -10,8 +10,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from immiscible_fast.kernels.cpu.solver import CONSTANTS, INFEASIBLE, INVALID, RESCALE, solve_range
-from immiscible_fast.kernels.cpu.vector import WIDTH
+from immiscible_fast.kernels.cpu.solver import (
+    CONSTANTS,
+    INFEASIBLE,
+    INVALID,
+    RESCALE,
+    SMALL,
+    SOLVED,
+    assign_small,
+    solve_range,
+)
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
 
 from .. import validation
@@ -38,42 +46,55 @@ def solve(
     Costs whose size is over ``constants`` times that std raise ``LargeConstants``.
     """
     batch, n, m = costs.shape
-    padded = _padded(costs)
-    warm = prices is not None
-    start = prices.copy() if prices is not None else np.empty((batch, m))
+    if not costs.flags.carray:
+        costs = np.array(costs, order="C")  # another layout, or one locked, would be compiled anew
+    start = np.empty((batch, m)) if prices is None else prices.copy()
     index = np.empty((batch, n), np.int64)
     value = np.empty((batch, 2))
     work = np.zeros((batch, SLOTS), np.int64)
-    status = np.zeros(batch, np.int64)
+    warm = prices is not None
+
+    worst = []
 
     def run(begin: int, end: int) -> None:
-        solve_range(
-            *(padded, m, begin, end, constants, exact, tol, warm),
-            *(start, index, value, work, status),
+        worst.append(
+            solve_range(costs, begin, end, constants, exact, tol, warm, start, index, value, work)
         )
 
-    threaded = batch > 1 and padded.size >= THREADED_FROM
-    workers = min(batch, threads or _available_cores()) if threaded else 1
+    workers = 1
+    if batch > 1 and costs.size >= THREADED_FROM:
+        workers = min(batch, threads or _available_cores())
     if workers > 1:
         cuts = np.linspace(0, batch, min(batch, 4 * workers) + 1).astype(int).tolist()
         _watch(run, pairwise(cuts), workers, work)
-    elif padded.size >= WATCHED_FROM and threading.current_thread() is threading.main_thread():
+    elif costs.size >= WATCHED_FROM and threading.current_thread() is threading.main_thread():
         _watch(run, [(0, batch)], 1, work)
     else:
         run(0, batch)
 
-    if np.count_nonzero(status):
-        if (status == CONSTANTS).any():
-            raise LargeConstants
-        if (status == INVALID).any():
-            raise ValueError(validation.INVALID_ENTRIES)
-        if (status == INFEASIBLE).any():
-            raise ValueError(validation.INFEASIBLE)
-        if (status == RESCALE).any():
-            return _solve_scaled(costs, exact=exact, tol=tol, threads=threads)
-    return Solution(
-        index, value[:, 0], value[:, 1], np.ones(batch, np.bool_), start, work[:, : len(COUNTERS)]
-    )
+    status = max(worst)
+    if status == RESCALE:
+        return _solve_scaled(costs, exact=exact, tol=tol, threads=threads)
+    if status == INFEASIBLE:
+        raise ValueError(validation.INFEASIBLE)
+    if status == INVALID:
+        raise ValueError(validation.INVALID_ENTRIES)
+    if status == CONSTANTS:
+        raise LargeConstants
+    converged = np.empty(batch, np.bool_)
+    converged.fill(True)
+    counts = work[:, : len(COUNTERS)]
+    return Solution(index, value[:, 0], value[:, 1], converged, start, counts)
+
+
+def assign(costs: NDArray[np.floating], *, constants: float = np.inf) -> NDArray[np.int64]:
+    """The index (1, n) alone of one problem (1, n, m), 0 < n <= m, as an exact ``solve`` finds it;
+    with few columns, in less time."""
+    if costs.shape[2] <= SMALL and costs.flags.carray:
+        index = np.empty(costs.shape[:2], np.int64)
+        if assign_small(costs, constants, index) == SOLVED:
+            return index
+    return solve(costs, exact=True, tol=1.0, constants=constants).index
 
 
 def _watch(
@@ -100,16 +121,6 @@ def _available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         return os.cpu_count() or 1
-
-
-def _padded(costs: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Contiguous, with rows of at least one vector: missing columns are forbidden ones."""
-    batch, n, m = costs.shape
-    if m >= WIDTH:
-        return np.ascontiguousarray(costs)
-    padded = np.full((batch, n, WIDTH), np.inf, costs.dtype)
-    padded[:, :, :m] = costs
-    return padded
 
 
 def _solve_scaled(

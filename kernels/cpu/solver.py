@@ -1,5 +1,5 @@
-"""One problem, or a batch of them, from costs to certificate. The only compiled entry point; kept
-on disk."""
+"""One problem, or a batch of them, from costs to certificate: the compiled entry points, kept on
+disk."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from .augment import BLOCKED, LONG, exact_finish
 from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
 from .jit import entry_point
+from .jonker_volgenant import assign, column_minima, new_space
 from .rectangle import assign_rows, magnitude
 from .statistics import centred_statistics, copies, finite_statistics, has_invalid
 from .ties import reduce_columns
-from .vector import GROUPS
-from .work import STOP
+from .vector import GROUPS, WIDTH
+from .work import SLOTS, STOP
 
-SOLVED, INVALID, INFEASIBLE, RESCALE, CONSTANTS, STOPPED, UNSOLVED = range(7)
+# What becomes of a problem; of a batch, the last of these that befalls one of its problems.
+SOLVED, RESCALE, INFEASIBLE, INVALID, CONSTANTS, STOPPED = range(6)
+UNSOLVED = -1  # left to the auction
 
+SMALL = 64  # columns; up to here shortest paths over whole rows take less time than an auction
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
@@ -91,6 +95,41 @@ def _solve_wide(cost, m, price, index, value, work):
     value[0], value[1] = certificate(cost, final, index, m, work)
     price[:m] = final[:m]
     return SOLVED
+
+
+@njit
+def _padded(cost):
+    """The costs with rows of at least one vector, as scans want them: missing columns are
+    forbidden ones."""
+    n, m = cost.shape
+    if m >= WIDTH:
+        return cost
+    wide = np.full((n, WIDTH), np.inf, cost.dtype)
+    wide[:, :m] = cost
+    return wide
+
+
+@njit
+def _solve_small(cost, m, constants, index, work):
+    """The exact assignment of a problem of few columns: (status, prices (width,)); ``UNSOLVED``
+    where its prices cost it digits."""
+    space = new_space(cost.shape[1])
+    price = space[0]
+    if constants < np.inf:
+        totals = np.empty(cost.shape[0])
+        deviation, size = centred_statistics(cost, m, price, totals, work)
+        if not size <= constants * deviation:
+            return CONSTANTS, price
+    largest, valid = column_minima(cost, space, work)
+    if not valid:
+        return INVALID, price
+    if not largest < np.finfo(np.float64).max / 1e9:
+        return RESCALE, price
+    if not assign(cost, cost.shape[0] == m, space, index, work):
+        return INFEASIBLE, price
+    if _prices_dwarf_costs(cost, index, price, m):
+        return UNSOLVED, price
+    return SOLVED, price
 
 
 @njit
@@ -183,29 +222,55 @@ def _source_digest() -> str:
 
 
 def make_solver(stamp: str) -> Any:
-    """The compiled ``solve_range(cost, m, begin, end, constants, exact, tolerance, warm, price,
-    index, value, work, status)``.
+    """The compiled ``solve_range(cost, begin, end, constants, exact, tolerance, warm, price, index,
+    value, work)``, which returns the worst status.
 
-    It solves problems ``begin`` to ``end`` of ``cost`` (B, n, width), n <= m <= width, float32 or
-    float64, where the columns from m on are padding at infinity (a row needs 16). ``price`` (B, m)
-    float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value`` (B, 2) float64
-    (cost, lower bound), ``work`` (B, 9) and ``status`` (B,) are written. ``tolerance`` is in units
+    It solves problems ``begin`` to ``end`` of ``cost`` (B, n, m), n <= m, float32 or float64.
+    ``price`` (B, m) float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value``
+    (B, 2) float64 (cost, lower bound) and ``work`` (B, 16) are written. ``tolerance`` is in units
     of the std of the centred costs, per row; a problem whose costs are over ``constants`` times
     that std in size is not solved, unless that is infinite.
     """
 
     @entry_point
-    def solve_range(
-        cost, m, begin, end, constants, exact, tolerance, warm, price, index, value, work, status
-    ):
+    def solve_range(cost, begin, end, constants, exact, tolerance, warm, price, index, value, work):
         _ = stamp
+        m = cost.shape[2]
+        worst = SOLVED
         for b in range(begin, end):
-            p, i, v, w = price[b], index[b], value[b], work[b]
-            status[b] = _solve_one(cost[b], m, constants, exact, tolerance, warm, p, i, v, w)
             if work[b, STOP] != 0:
-                status[b] = STOPPED
+                return STOPPED
+            matrix = _padded(cost[b])
+            p, i, v, w = price[b], index[b], value[b], work[b]
+            status = UNSOLVED
+            if m <= SMALL and not warm:
+                status, final = _solve_small(matrix, m, constants, i, w)
+                if status == SOLVED:
+                    v[0], v[1] = certificate(matrix, final, i, m, w)
+                    p[:] = final[:m]
+            if status == UNSOLVED:
+                status = _solve_one(matrix, m, constants, exact, tolerance, warm, p, i, v, w)
+            worst = max(worst, STOPPED if work[b, STOP] != 0 else status)
+        return worst
 
     return solve_range
 
 
+def make_small_solver(stamp: str) -> Any:
+    """The compiled ``assign_small(cost, constants, index)``, which returns the status.
+
+    It solves one problem (1, n, m), n <= m <= ``SMALL``, exactly, as ``solve_range`` would, for the
+    ``index`` (1, n) alone: to call it takes less time, which is what counts with few columns.
+    """
+
+    @entry_point
+    def assign_small(cost, constants, index):
+        _ = stamp
+        work = np.zeros(SLOTS, np.int64)
+        return _solve_small(_padded(cost[0]), cost.shape[2], constants, index[0], work)[0]
+
+    return assign_small
+
+
 solve_range = make_solver(_source_digest())
+assign_small = make_small_solver(_source_digest())

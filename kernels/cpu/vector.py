@@ -56,6 +56,11 @@ class _Row:
         align = 8 if isinstance(scalar, ir.DoubleType) else 4
         return self.b.load(self.b.bitcast(self.b.gep(pointer, [offset]), vector), align=align)
 
+    def store(self, vector: Any, pointer: Any, offset: Any) -> None:
+        align = 8 if isinstance(vector.type.element, ir.DoubleType) else 4
+        target = self.b.bitcast(self.b.gep(pointer, [offset]), vector.type.as_pointer())
+        self.b.store(vector, target, align=align)
+
     def value(self, offset: Any) -> Any:
         cost = self.load(self.cost, offset, self.cost_type)
         if self.cost_type != self.type:
@@ -370,5 +375,113 @@ def row_magnitude(typing, cost, i, price):
         nan = ir.Constant(row.type, float("nan"))
         all_valid = builder.icmp_signed("==", builder.load(valid), ir.Constant(_I16, -1))
         return builder.select(all_valid, size, nan)
+
+    return signature, generate
+
+
+@intrinsic
+def column_min(typing, cost, offset, least, row):
+    """Write the minima of the 16 columns from ``offset`` on to ``least`` and the first rows that
+    have them to ``row`` (int32); return (largest finite magnitude there, whether every entry is a
+    number above -inf)."""
+    result = types.Tuple((types.float64, types.boolean))
+    signature = result(cost, types.intp, least, row)
+
+    def generate(context, builder, signature, args):
+        block = _Row(context, builder, signature, args)
+        scalar, start = block.cost_type, block.array(0).data
+        rows = builder.extract_value(block.array(0).shape, 0)
+
+        def constant(value: float) -> Any:
+            return block.splat(ir.Constant(scalar, value), scalar)
+
+        least = cgutils.alloca_once_value(builder, constant(float("inf")))
+        first = cgutils.alloca_once_value(builder, block.splat(ir.Constant(_I32, 0), _I32))
+        size = cgutils.alloca_once_value(builder, constant(0.0))
+        valid = cgutils.alloca_once_value(builder, ir.Constant(ir.VectorType(_I1, WIDTH), [1] * 16))
+        with cgutils.for_range(builder, rows) as loop:
+            at = builder.add(builder.mul(loop.index, block.m), args[1])
+            value = block.load(start, at, scalar)
+            smaller = builder.fcmp_ordered("<", value, builder.load(least))
+            number = block.splat(builder.trunc(loop.index, _I32), _I32)
+            builder.store(builder.select(smaller, number, builder.load(first)), first)
+            builder.store(builder.select(smaller, value, builder.load(least)), least)
+            above = builder.fcmp_ordered(">", value, constant(float("-inf")))
+            builder.store(builder.and_(builder.load(valid), above), valid)
+            negative = builder.fcmp_ordered("<", value, constant(0.0))
+            absolute = builder.select(negative, builder.fneg(value), value)
+            finite = builder.fcmp_ordered("<", absolute, constant(float("inf")))
+            absolute = builder.select(finite, absolute, constant(0.0))
+            builder.store(block.maximum(absolute, builder.load(size)), size)
+        minima = builder.load(least)
+        largest = block.fold(builder.load(size), block.maximum)
+        if block.cost_type != block.type:
+            minima = builder.fpext(minima, block.vector)
+        block.store(minima, block.array(2).data, args[1])
+        block.store(builder.load(first), block.array(3).data, args[1])
+        largest = largest if scalar == ir.DoubleType() else builder.fpext(largest, ir.DoubleType())
+        bits = builder.bitcast(builder.load(valid), _I16)
+        every = builder.icmp_unsigned("==", bits, ir.Constant(_I16, -1))
+        return context.make_tuple(builder, signature.return_type, [largest, every])
+
+    return signature, generate
+
+
+@intrinsic
+def row_relax(typing, cost, i, price, shift, floor, shut, key, pred, owner):
+    """Close column ``shut`` (its key becomes -inf), and offer all that are open ``c_ij + p_j +
+    shift``, or ``floor`` if that is more: where it is less than the key it is the new key, and i
+    the ``pred``. Return (least key of an open column, column that has it).
+
+    The column is one that nobody owns, if one of those has that key. ``pred`` and ``owner`` are
+    int32; an owner below 0 is nobody.
+    """
+    number, result = price.dtype, types.Tuple((price.dtype, types.intp))
+    signature = result(cost, types.intp, price, number, number, types.intp, key, pred, owner)
+
+    def generate(context, builder, signature, args):
+        row = _Row(context, builder, signature, args)
+        keys, preds, owners = (row.array(position).data for position in (6, 7, 8))
+        number = row.splat(builder.trunc(args[1], _I32), _I32)
+        shift, floor = row.splat(args[3]), row.splat(args[4])
+        shut = row.splat(builder.trunc(args[5], _I32), _I32)
+        closed = row.splat(ir.Constant(row.type, float("-inf")))
+        nobody = row.splat(ir.Constant(_I32, 0), _I32)
+        least = cgutils.alloca_once_value(builder, row.infinity())
+        free = cgutils.alloca_once_value(builder, row.infinity())
+
+        def is_free(offset: Any) -> Any:
+            return builder.icmp_signed("<", row.load(owners, offset, _I32), nobody)
+
+        def offer(offset: Any, mask: Any) -> None:
+            offered = row.maximum(builder.fadd(row.value(offset), shift), floor)
+            shuts = builder.icmp_signed("==", _iota(builder, row, offset), shut)
+            key = builder.select(shuts, closed, row.load(keys, offset, row.type))
+            nearer = row.less(offered, key)
+            key = builder.select(nearer, offered, key)
+            row.store(key, keys, offset)
+            row.store(builder.select(nearer, number, row.load(preds, offset, _I32)), preds, offset)
+            opened = builder.select(row.less(closed, key), key, row.infinity())
+            builder.store(row.minimum(opened, builder.load(least)), least)
+            unowned = builder.select(is_free(offset), opened, row.infinity())
+            builder.store(row.minimum(unowned, builder.load(free)), free)
+
+        row.for_each_vector(offer)  # to see some columns twice changes nothing
+        best = row.fold(builder.load(least), row.minimum)
+        unowned = row.fold(builder.load(free), row.minimum)
+        wanted = row.splat(best)
+        every = row.splat(builder.fcmp_ordered("<", best, unowned), _I1)
+        column = cgutils.alloca_once_value(builder, _int(-1))
+
+        def look(offset: Any, mask: Any) -> None:
+            here = builder.fcmp_ordered("==", row.load(keys, offset, row.type), wanted)
+            bits = builder.bitcast(builder.and_(here, builder.or_(is_free(offset), every)), _I16)
+            lane = builder.zext(builder.cttz(bits, ir.Constant(_I1, 0)), _I64)
+            found = builder.icmp_unsigned("!=", bits, ir.Constant(_I16, 0))
+            there = builder.select(found, builder.add(offset, lane), builder.load(column))
+            builder.store(there, column)
+
+        row.for_each_vector(look)
+        return context.make_tuple(builder, signature.return_type, [best, builder.load(column)])
 
     return signature, generate

@@ -1,0 +1,143 @@
+"""Small problems, without an auction: shortest augmenting paths in float64 over whole rows (Jonker
+and Volgenant 1987).
+
+1. Column reduction: p_j = -min_i c_ij, and each column goes to the row of its minimum, if that has
+   none yet. With fewer rows than columns prices start at zero instead, and only rise where a column
+   is assigned, for good: columns left over keep the least price, and so the proof of optimality.
+2. Row reduction: a free row i takes its best column j and raises its price until j is only as good
+   as its second best; whoever held j goes next. A row whose best column is held and tied is left,
+   and so is the rest once the budget of bids is spent.
+3. From each row that is left, Dijkstra's algorithm finds the nearest free column. The key of column
+   j is min over the rows i seen of c_ij + p_j - u_i + d_i, with the distance d_i of row i and its
+   dual u_i = c_ik + p_k, k its own column. A column whose distance is final is closed: its price in
+   the search is infinite from then on.
+4. Closed columns get dearer by (d* - d_j), which keeps every assigned pair tight, and the path is
+   flipped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from .jit import kernel
+from .reduction import BIDS_PER_ROW
+from .vector import WIDTH, column_min, row_relax, row_top2
+from .work import PASS_SCANS, PATHS, REDUCTIONS, ROW_RELAXATIONS
+
+
+@njit
+def new_space(width):
+    """(price, key, distance) of the columns, and in int32 their (owner, pred, closed) and the free
+    rows."""
+    numbers, marks = np.empty((3, width)), np.empty((4, width), np.int32)
+    return numbers[0], numbers[1], numbers[2], marks[0], marks[1], marks[2], marks[3]
+
+
+@kernel
+def column_minima(cost, space, work):
+    """Minima of the columns to ``price``, and the rows that have them to ``pred``; return (largest
+    finite magnitude, whether every entry is valid)."""
+    least, _, _, _, row, _, _ = space
+    width = cost.shape[1]
+    work[PASS_SCANS] += cost.shape[0]
+    largest, valid = 0.0, True
+    for j in range(0, width, WIDTH):
+        size, above = column_min(cost, min(j, width - WIDTH), least, row)
+        largest = max(largest, size)
+        valid &= above
+    return largest, valid
+
+
+@kernel
+def reduce_columns(space, square, column):
+    """Step 1, from what ``column_minima`` left."""
+    price, _, _, owner, row, _, _ = space
+    for i in range(column.shape[0]):
+        column[i] = -1
+    for j in range(price.shape[0]):
+        least, i = price[j], row[j]
+        price[j], owner[j] = 0.0, -1
+        if square and least < np.inf:
+            price[j] = -least
+            if column[i] < 0:
+                owner[j] = i
+                column[i] = j
+
+
+@kernel
+def reduce_rows(cost, space, column, work):
+    """Step 2, for the rows without a column; how many are left, in ``free``."""
+    price, _, _, owner, _, _, free = space
+    count = 0
+    for i in range(cost.shape[0]):
+        if column[i] < 0:
+            free[count] = i
+            count += 1
+    budget = work[REDUCTIONS] + BIDS_PER_ROW * count
+    left = 0
+    for q in range(count):
+        i = np.int64(free[q])
+        while i >= 0:
+            work[REDUCTIONS] += 1
+            first, second, j = row_top2(cost, i, price)
+            held = np.int64(owner[j])
+            rise = second - first
+            if not first < np.inf or (held >= 0 and not 0 < rise < np.inf):
+                break
+            if work[REDUCTIONS] > budget:
+                break
+            if rise < np.inf:
+                price[j] += rise
+            owner[j] = i
+            column[i] = j
+            if held >= 0:
+                column[held] = -1
+            i = held
+        if i >= 0:
+            free[left] = i
+            left += 1
+    return left
+
+
+@kernel
+def augment(cost, start, space, column, work):
+    """Steps 3 and 4 from row ``start``; False when no free column can be reached."""
+    price, key, distance, owner, pred, closed, _ = space
+    for j in range(price.shape[0]):
+        key[j] = np.inf
+    work[PATHS] += 1
+    i, j, shift, reached, count = start, -1, 0.0, -np.inf, 0
+    while True:
+        work[ROW_RELAXATIONS] += 1
+        reached, j = row_relax(cost, i, price, shift, reached, j, key, pred, owner)
+        if not reached < np.inf:
+            return False
+        if owner[j] < 0:
+            break
+        closed[count], distance[count] = j, reached
+        count += 1
+        i = np.int64(owner[j])
+        shift = reached - (np.float64(cost[i, j]) + price[j])
+    for q in range(count):
+        price[closed[q]] += reached - distance[q]
+    while True:
+        i = np.int64(pred[j])
+        owner[j] = i
+        j, column[i] = column[i], j
+        if i == start:
+            return True
+
+
+@kernel
+def assign(cost, square, space, column, work):
+    """All steps, from what ``column_minima`` left; False when the costs are infeasible.
+
+    ``column`` (n,) gets the assignment, and ``price`` the dual prices.
+    """
+    free = space[6]
+    reduce_columns(space, square, column)
+    for q in range(reduce_rows(cost, space, column, work)):
+        if not augment(cost, np.int64(free[q]), space, column, work):
+            return False
+    return True

@@ -1,0 +1,111 @@
+"""Problems of few columns, which shortest paths solve alone: against SciPy, and the two entries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from checks import assert_exact, assert_matching, optimum, rounding, total
+from families import FAMILIES, make, wide_range
+from immiscible_fast.kernels.cpu.solver import SMALL
+
+from immiscible_fast import fast_assign, linear_sum_assignment, pairwise_cost, solve_assignment
+from immiscible_fast.backends import numba_cpu
+
+SHAPES = ((1, 1), (1, 9), (5, 5), (15, 16), (16, 16), (17, 17), (20, 63), (32, 32), (63, 64))
+SHAPES = (*SHAPES, (SMALL, SMALL), (SMALL + 1, SMALL + 1), (3, SMALL + 1), (40, 17))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_family_is_solved_exactly_and_alike_by_both_entries(family, dtype, rng):
+    for n, m in SHAPES:
+        cost = make(family, rng, n, m, dtype)
+        answer = solve_assignment(torch.from_numpy(cost))
+        assert_exact(cost, answer)
+        rows, columns = linear_sum_assignment(cost)
+        index = np.full(n, -1)
+        index[rows] = columns
+        assert np.array_equal(index, answer.index)
+
+
+def test_random_small_problems_cost_what_scipy_pays(rng):
+    for _ in range(2000):
+        n, m = np.sort(rng.integers(1, 24, 2))
+        cost = rng.random((n, m)) if rng.random() < 0.5 else rng.integers(0, 4, (n, m)) + 0.0
+        cost[rng.random((n, m)) < 0.4 * rng.random()] = np.inf
+        try:
+            best = optimum(cost)
+        except ValueError:
+            with pytest.raises(ValueError, match="infeasible"):
+                linear_sum_assignment(cost)
+            continue
+        columns = linear_sum_assignment(cost)[1]
+        assert_matching(columns, n, m)
+        assert abs(total(cost, columns) - best) <= rounding(cost)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_invalid_entry_anywhere_is_found(bad, dtype, rng):
+    for n, m in ((1, 1), (7, 11), (17, 19), (SMALL, SMALL)):
+        cost = rng.random((n, m)).astype(dtype)
+        cost[rng.integers(n), rng.integers(m)] = bad
+        with pytest.raises(ValueError, match="invalid numeric entries"):
+            linear_sum_assignment(cost)
+        with pytest.raises(ValueError, match="invalid numeric entries"):
+            solve_assignment(torch.from_numpy(cost))
+
+
+def test_columns_left_over_keep_the_least_price(rng):
+    cost = rng.random((20, 50))
+    answer = solve_assignment(torch.from_numpy(cost))
+    unassigned = np.setdiff1d(np.arange(50), answer.index)
+    assert (answer.prices[unassigned] == answer.prices.min()).all()
+
+
+def test_costs_that_large_entries_would_drown_are_still_paid_exactly(rng):
+    for n in (2, 9, 20, SMALL):
+        cost = wide_range(rng, n, n)
+        columns = linear_sum_assignment(cost)[1]
+        assert total(cost, columns) == pytest.approx(optimum(cost), rel=1e-9)
+
+
+def test_costs_near_the_ends_of_float64(rng):
+    for scale in (1e300, 1e-300):
+        cost = rng.random((12, 12)) * scale
+        columns = linear_sum_assignment(cost)[1]
+        assert total(cost, columns) == pytest.approx(optimum(cost / scale) * scale, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arrays_that_are_locked_or_unaligned_compile_nothing_new(dtype, rng):
+    cost = rng.random((20, 20)).astype(dtype)
+    best = linear_sum_assignment(cost)[1]
+    kinds = len(numba_cpu.solve_range.overloads), len(numba_cpu.assign_small.overloads)
+    locked = cost.copy()
+    locked.flags.writeable = False
+    buffer = np.empty(cost.nbytes + 1, np.uint8)
+    unaligned = buffer[1:].view(dtype).reshape(cost.shape)
+    unaligned[:] = cost
+    for view in (locked, unaligned, np.asfortranarray(cost)):
+        assert np.array_equal(linear_sum_assignment(view)[1], best)
+    now = len(numba_cpu.solve_range.overloads), len(numba_cpu.assign_small.overloads)
+    assert now[0] <= kinds[0] + 1  # the other entry, if nothing has called it yet
+    assert now[1] == kinds[1]
+
+
+def test_a_batch_of_small_problems_is_solved_as_each_alone(rng):
+    costs = torch.from_numpy(rng.normal(size=(30, 24, 31)))
+    together = solve_assignment(costs)
+    for cost, index in zip(costs, together.index, strict=True):
+        assert torch.equal(solve_assignment(cost).index, index)
+
+
+def test_large_constants_of_small_batches_cost_no_digits(rng):
+    """float32 products keep too few digits beside a mean of 1000: they are centred first."""
+    x = torch.from_numpy(rng.normal(size=(32, 8)) + 1000).float()
+    noise = torch.from_numpy(rng.normal(size=(32, 8)) + 1000).float()
+    cost = pairwise_cost(x.double(), noise.double()).numpy()
+    index = fast_assign(x, noise).numpy()
+    assert total(cost, index) == pytest.approx(optimum(cost), rel=1e-6)
