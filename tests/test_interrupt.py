@@ -44,7 +44,7 @@ print("cpu", time.process_time(), flush=True)
 """
 CALLS = {
     "square": ("(6000, 6000)", "solve_assignment(torch.from_numpy(cost))"),
-    "wide": ("(3000, 9000)", "linear_sum_assignment(cost)"),
+    "wide": ("(6000, 6200)", "linear_sum_assignment(cost)"),
     "batch": ("(6, 2500, 2500)", "solve_assignment(torch.from_numpy(cost))"),
     "auction": ("(6000, 6000)", "solve_assignment(torch.from_numpy(cost), method='auction')"),
 }
