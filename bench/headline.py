@@ -4,7 +4,9 @@
     python -m bench.headline --sizes 64 256 --families photo
 
 Solve only. Peers get centred costs, the best that they can be given, and ``scipy, raw L2`` what the
-papers' code gives it; the call of ours is ``solve_assignment``, checks and certificate included.
+papers' code gives it; the call of ours is ``solve_assignment``, checks and certificate included,
+beside ``linear_sum_assignment`` of an array, which is what small problems ask for. Of those, the
+last lines say how many microseconds a call takes above what it is compiled to.
 Every solver first solves the problem once, untimed, and its answer is judged: one that is not
 optimal is no peer. Turns, in another order each time, keep a slow moment of the machine or a cache
 that another solver warmed from favouring one of them; a call of over two seconds is timed once.
@@ -19,16 +21,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+from immiscible_fast import fast_assign, linear_sum_assignment
+from immiscible_fast.backends import cpu, numba_cpu
 
 from . import families, measure, peers, record, tables
 
-LARGEST = {"photo": 4096, "onef": 2048, "digits": 1797, "uniform": 2048}  # of each family
-SIZES = (64, 100, 128, 256, 512, 1024, 2048, 4096)
+LARGEST = {"photo": 4096, "onef": 2048, "digits": 1797, "uniform": 2048, "integers": 64}
+SIZES = (16, 32, 64, 100, 128, 256, 512, 1024, 2048, 4096)
 ROUNDS = 4096  # over n, from 5 to 40
 FEWEST, MOST = 5, 40
 SLOW = 2.0  # seconds; a call that takes longer is timed once
-OURS, RAW = "exact", "scipy, raw L2"
+OURS, DROP_IN, RAW = "exact", "linear_sum_assignment", "scipy, raw L2"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,8 +51,11 @@ def main(argv: list[str] | None = None) -> int:
             if n <= LARGEST[family]:
                 rows.append(side_by_side(family, n))
                 print(line(rows[-1]), flush=True)
+    above = [overhead(n) for n in options.sizes if n <= numba_cpu.SMALL]
+    for row in above:
+        print(f"overhead n={row['n']}: {row['us']}")
     device = record.device_facts("cpu", torch.get_num_threads())
-    print(record.save(options.out, device, rows=rows))
+    print(record.save(options.out, device, rows=rows, overhead=above))
     return 0
 
 
@@ -75,7 +84,7 @@ def side_by_side(family: str, n: int) -> dict[str, Any]:
             seconds[method.name].append(timed(method, costs)[1])
     medians = {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
     right = [m.name for m in methods if quality[m.name]["share"] >= 1 - tables.ALIKE_SHARE]
-    best = min((name for name in right if name != OURS), key=medians.__getitem__)
+    best = min((name for name in right if name not in (OURS, DROP_IN)), key=medians.__getitem__)
     row = {
         "family": family,
         "n": n,
@@ -87,6 +96,7 @@ def side_by_side(family: str, n: int) -> dict[str, Any]:
         "gap_sd": quality[OURS]["gap_sd"],
         "fastest_peer": best,
         "speed_up": round(medians[best] / medians[OURS], 2),
+        "speed_up_drop_in": round(medians[best] / medians[DROP_IN], 2),
     }
     if RAW in medians:
         row["speed_up_scipy_raw"] = round(medians[RAW] / medians[OURS], 1)
@@ -104,10 +114,40 @@ def contenders() -> list[peers.Method]:
     """Ours, and every exact solver that is installed and worth its time."""
     slow = ("POT emd", "torch-linear-assignment", "exact, raw", "scipy, raw")
     return [
-        method
-        for method in peers.solvers()
-        if method.exact and method.name not in slow and not peers.why_not(method, "cpu")
+        peers.Method(DROP_IN, lambda cost: linear_sum_assignment(peers.array(cost))[1]),
+        *(
+            method
+            for method in peers.solvers()
+            if method.exact and method.name not in slow and not peers.why_not(method, "cpu")
+        ),
     ]
+
+
+def overhead(n: int) -> dict[str, Any]:
+    """Microseconds of our calls above the compiled solve, and above the product, of one problem;
+    each is the median of the differences of calls in turn."""
+    drawn = families.problem("onef", n).samples
+    x, noise = drawn.x.flatten(1)[None], drawn.noise.flatten(1)[None]
+    product = cpu.assignment_cost(x, noise, "sqeuclidean")
+    cost, index = product.numpy(), np.empty((1, n), np.int64)
+    scale, nothing = -2.0, torch.empty(1)
+    differences: dict[str, list[float]] = {DROP_IN: [], "fast_assign": []}
+    for _ in range(MOST * FEWEST):
+        plain, limited = (
+            seconds(numba_cpu.assign_small, cost, constants, index)
+            for constants in (np.inf, cpu.LARGE_CONSTANTS)
+        )
+        limited += seconds(torch.baddbmm, nothing, x, noise.mT, beta=0, alpha=scale)
+        differences[DROP_IN].append(seconds(linear_sum_assignment, cost[0]) - plain)
+        differences["fast_assign"].append(seconds(fast_assign, drawn.x, drawn.noise) - limited)
+    medians = {name: statistics.median(times) for name, times in differences.items()}
+    return {"n": n, "us": {name: round(1e6 * value, 1) for name, value in medians.items()}}
+
+
+def seconds(call: Any, *args: Any, **options: Any) -> float:
+    begin = time.perf_counter()
+    call(*args, **options)
+    return time.perf_counter() - begin
 
 
 def whole_table(result: dict[str, Any]) -> str:
@@ -141,7 +181,8 @@ def line(row: dict[str, Any]) -> str:
     raw = row.get("speed_up_scipy_raw")
     return (
         f"{row['family']:8} n={row['n']:5}  {row['ms'][OURS]:8.3f} ms, gap "
-        f"{row['gap_sd']:.0e} sd, {row['speed_up']}x {row['fastest_peer']}"
+        f"{row['gap_sd']:.0e} sd, {row['speed_up']}x (drop-in {row['speed_up_drop_in']}x) "
+        + row["fastest_peer"]
         + (f", {raw}x scipy on raw L2" if raw else "")
         + (f", not optimal: {row['not_optimal']}" if row["not_optimal"] else "")
     )

@@ -270,15 +270,18 @@ def test_solvers_take_turns_and_are_judged(monkeypatch):
     from bench import headline
 
     wrong = peers.Method("wrong", lambda cost: np.arange(len(cost)), "numpy", "numpy")
-    kept = [m for m in peers.solvers() if m.name in ("exact", "scipy", "scipy, raw L2")]
+    names = {"exact", "linear_sum_assignment", "scipy", "scipy, raw L2"}
+    kept = [m for m in headline.contenders() if m.name in names]
     monkeypatch.setattr(headline, "contenders", lambda: [*kept, wrong])
     row = headline.side_by_side("photo", 32)
     assert row["fastest_peer"].startswith("scipy")
     assert row["not_optimal"]["wrong"] < 0.5
     assert row["rounds"] >= 5
-    assert set(row["ms"]) == {"exact", "scipy", "scipy, raw L2", "wrong"}
+    assert set(row["ms"]) == names | {"wrong"}
+    assert row["speed_up_drop_in"] > 0
     assert abs(row["gap_sd"]) < 1e-6
     assert "photo | 32 |" in headline.whole_table({"rows": [row]})
+    assert set(headline.overhead(16)["us"]) == {"linear_sum_assignment", "fast_assign"}
 
 
 @pytest.mark.parametrize("case", work_counts.CASES, ids=lambda case: work_counts.case_name(*case))

@@ -115,8 +115,14 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> T
     while True:
         try:
             cost = assignment_cost(x, noise, metric, method, tol, centred)
-            solution = solve_wide(as_solver_array(cost), method, tol, constants)
-            return torch.from_numpy(solution.index).to(x.device)
+            array = as_solver_array(cost)
+            if len(array) == 1 and method in ("auto", "exact"):
+                from . import numba_cpu
+
+                index = numba_cpu.assign(array, constants=constants)
+            else:
+                index = solve_wide(array, method, tol, constants).index
+            return torch.from_numpy(index).to(x.device)
         except LargeConstants:
             centred, constants = True, np.inf
             del cost  # before there is another
