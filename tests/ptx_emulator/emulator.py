@@ -20,6 +20,7 @@ from triton.runtime.jit import JITFunction
 from .compilation import Executable, Launch, Target, load_machine
 from .findings import Findings, Report
 from .memory import CELL, Allocation, Memory
+from .ptx import BITS
 
 ORDERS = ("ascending", "descending", "random", "preemptive")
 MOST_REPORTS = 256
@@ -155,21 +156,33 @@ class Emulator:
             launch = Launch(function, args, kwargs, self.target)
             executable = self.executable(launch)
             grid = grid(launch.bound) if callable(grid) else grid
-            self._execute(executable, launch, (*grid, 1, 1)[:3])
+            self._execute(executable, launch.arguments(), grid)
 
-    def _execute(self, executable: Executable, launch: Launch, grid: tuple[int, ...]) -> None:
+    def run_ptx(
+        self, ptx: str, *arguments: Tensor | float, grid: tuple[int, ...] = (1,), shared: int = 0
+    ) -> None:
+        """Launch PTX that is at hand, with so many bytes of shared memory."""
+        with torch.utils._python_dispatch._disable_current_modes():
+            executable = Executable(ptx, shared)
+            names = (name for name, _ in executable.kernel.parameters)
+            self._execute(executable, list(zip(names, arguments, strict=True)), grid)
+
+    def _execute(
+        self, executable: Executable, arguments: list[tuple[str, Any]], grid: tuple[int, ...]
+    ) -> None:
         kernel = executable.kernel
         parameters = np.zeros((len(kernel.parameters), 8), np.uint8)
         views: dict[int, list[tuple[int, str, Tensor]]] = defaultdict(list)
-        for k, (name, value) in enumerate(launch.arguments()):
+        for k, (name, value) in enumerate(arguments):
             kind = kernel.parameters[k][1]
             if isinstance(value, Tensor):
                 bits = np.array([value.data_ptr()], np.uint64)
                 if value.numel():
                     views[value.untyped_storage().data_ptr()].append((k, name, value))
             else:
-                bits = np.array([value], SCALARS.get(kind, np.int64))
-            raw = bits.view(np.uint8)[: 4 if kind.endswith("32") else 8]
+                of = SCALARS[f"f{BITS[kind]}"] if isinstance(value, float) else np.int64
+                bits = np.array([value], SCALARS.get(kind, of))
+            raw = bits.view(np.uint8)[: BITS[kind] // 8]
             parameters[k, : len(raw)] = raw
         self.launches += 1
         allocations = (Allocation * (1 + len(views)))()
@@ -186,7 +199,7 @@ class Emulator:
             allocations[k], cells = self.memory.allocation(tensors, read_only, self.launches)
             alive.append(cells)
             names.append(", ".join(dict.fromkeys(name for _, name, _ in given)))
-        self._call(executable, allocations, names, parameters, grid)
+        self._call(executable, allocations, names, parameters, (*grid, 1, 1)[:3])
 
     def _call(
         self, executable: Executable, allocations: Any, names: list[str], parameters: Any, grid: Any

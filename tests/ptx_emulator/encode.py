@@ -34,6 +34,7 @@ from .ptx import BITS, LANES, Instruction, Kernel, UnsupportedPTX, elements
 from .special import ENCODERS
 
 NARROWING = re.compile(r"cvt\.[us]16\.[us](?:32|64)|cvt\.[us]32\.[us]64")
+BARRIER_NAME = re.compile(r"bar(?:rier)?(?:\.cta)?\.sync(?:\.aligned)?")
 JOINED = re.compile(r"(setp\.\w+)\.(and|or|xor)\.(\w+)")
 
 
@@ -129,6 +130,9 @@ class Encoder:
 
     def many(self, names: list[str]) -> dict[str, int]:
         """A vector of registers, as the table's entries."""
+        for name in names:
+            if name not in self.registers and name != "_":
+                raise UnsupportedPTX(f"operand {name}")
         start = len(self.lists)
         self.lists += [None if name == "_" else ("register", name) for name in names]
         return {"list": start, "n": len(names)}
@@ -207,7 +211,7 @@ class Encoder:
         for one in block.instructions:
             try:
                 self.control(one) if one.ends_block else self.instruction(one)
-            except UnsupportedPTX as error:
+            except (UnsupportedPTX, KeyError, ValueError, IndexError) as error:
                 raise UnsupportedPTX(
                     f"{self.kernel.name}, line {one.line} of its PTX"
                     f" ({self.kernel.places[one.line]}): no meaning is known of '{one}' ({error})"
@@ -216,7 +220,8 @@ class Encoder:
     def control(self, one: Instruction) -> None:
         if one.is_barrier:
             size = int(one.operands[1]) if len(one.operands) > 1 else self.kernel.threads
-            if one.operands[0] != "0" or size != self.kernel.threads:
+            known = BARRIER_NAME.fullmatch(one.name) and one.operands[0] == "0"
+            if not known or size != self.kernel.threads:
                 raise UnsupportedPTX(str(one))
             self.add(BARRIER, one)
         elif one.name in ("ret", "exit"):

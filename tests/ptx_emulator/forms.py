@@ -111,13 +111,15 @@ def _floats() -> Iterator[tuple[str, Form]]:
         yield f"abs.{kind}", Form(kind, (kind,), f"fabs{end}(x)")
         yield f"neg.{kind}", Form(kind, (kind,), "-x")
         yield f"copysign.{kind}", Form(kind, (kind, kind), f"copysign{end}(y, x)")
-        for name in ("full", "approx", "rn"):
-            yield f"div.{name}.{kind}", Form(kind, (kind, kind), "x / y")
-        functions = {"sqrt": f"sqrt{end}(x)", "rcp": "1 / x", "rsqrt": f"1 / sqrt{end}(x)"}
-        functions |= {"ex2": f"exp2{end}(x)", "lg2": f"log2{end}(x)"}
-        for name, text in functions.items():
-            for how in ("approx", "rn"):
-                yield f"{name}.{how}.{kind}", Form(kind, (kind,), text)
+        yield f"div.rn.{kind}", Form(kind, (kind, kind), "x / y")
+        yield f"sqrt.rn.{kind}", Form(kind, (kind,), f"sqrt{end}(x)")
+        yield f"rcp.rn.{kind}", Form(kind, (kind,), "1 / x")
+        yield f"rsqrt.approx.{kind}", Form(kind, (kind,), f"1 / sqrt{end}(x)")
+    for name in ("full", "approx"):
+        yield f"div.{name}.f32", Form("f32", ("f32", "f32"), "x / y")
+    functions = {"sqrt": "sqrtf(x)", "rcp": "1 / x", "ex2": "exp2f(x)", "lg2": "log2f(x)"}
+    for name, text in functions.items():
+        yield f"{name}.approx.f32", Form("f32", ("f32",), text)
     texts = {
         "fma.rn": "fmaf({0}, {1}, {2})",
         "ex2.approx": "exp2f({0})",
@@ -179,6 +181,8 @@ def _conversions() -> Iterator[tuple[str, Form]]:
                     text = f"to_signed({name}(x), INT{bits}_MIN, INT{bits}_MAX)"
                 else:
                     text = f"to_unsigned({name}(x), UINT{bits}_MAX)"
+                if of == "f64" or bits == 64:  # NaN is the highest bit there, and 0 elsewhere
+                    text = f"x != x ? ({to})1 << {bits - 1} : {text}"
                 yield f"cvt.{rounding}.{to}.{of}", Form(to, (of,), text)
     for of in ("f16", "bf16"):
         yield f"cvt.f32.{of}", Form("f32", (of,), "x")

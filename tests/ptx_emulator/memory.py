@@ -27,6 +27,7 @@ Cells = Any
 aten = torch.ops.aten
 ALLOCATING = {
     aten.empty.memory_format,
+    aten.empty_permuted.default,
     aten.empty_strided.default,
     aten.empty_like.default,
     aten.new_empty.default,
@@ -73,15 +74,16 @@ class Memory(TorchDispatchMode):
         for k, argument in enumerate(func._schema.arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[k] if k < len(args) else kwargs.get(argument.name)
-                if isinstance(value, Tensor):
-                    self.wrote(value)
+                for one in value if isinstance(value, list | tuple) else [value]:
+                    if isinstance(one, Tensor):
+                        self.wrote(one)
         return result
 
     def wrote(self, tensor: Tensor) -> None:
         """The elements of this view have values now."""
         fresh = self.fresh.get(_base(tensor)) if tensor.device.type == "cpu" else None
         if fresh is not None:
-            _elements(fresh.cells["init"], fresh.shift, tensor)[...] = 1
+            _mark(fresh.cells["init"], fresh.shift, tensor, 1)
 
     def allocation(
         self, views: list[Tensor], read_only: bool, launch: int
@@ -94,12 +96,12 @@ class Memory(TorchDispatchMode):
         if fresh is not None:
             cells, shift = fresh.cells, fresh.shift
         else:
-            shift = views[0].element_size().bit_length() - 1
+            shift = min(view.element_size() for view in views).bit_length() - 1
             needed = partial or not read_only
             cells = np.zeros(max(1, -(-storage.nbytes() >> shift)), CELL) if needed else None
         if partial:
             for view in views:
-                _elements(cells["reach"], shift, view)[...] = launch
+                _mark(cells["reach"], shift, view, launch)
         address = 0 if cells is None else cells.ctypes.data
         return Allocation(storage.data_ptr(), storage.nbytes(), address, shift, flags), cells
 
@@ -132,13 +134,19 @@ def _non_overlapping(view: Tensor) -> bool:
     return torch.ops.aten.is_non_overlapping_and_dense(view)
 
 
-def _elements(cells: Any, shift: int, view: Tensor) -> Any:
-    """The cells of a view's elements, in its shape."""
-    per = view.element_size() >> shift  # a view of another type may have several to an element
-    if per == 0:
-        raise TypeError(f"a view of {view.dtype} in a storage of elements of {1 << shift} bytes")
-    start = view.storage_offset() * per
-    item = cells.strides[0]
-    shape = (*view.shape, per)
-    strides = (*(stride * per * item for stride in view.stride()), item)
-    return np.lib.stride_tricks.as_strided(cells[start:], shape, strides)
+def _mark(cells: Any, shift: int, view: Tensor, value: int) -> None:
+    """Set what holds the view's elements."""
+    if not view.numel():
+        return
+    size, item = view.element_size(), cells.strides[0]
+    start = view.storage_offset() * size
+    strides = [stride * size for stride in view.stride()]
+    if size >> shift:  # a view of a larger type has several granules to an element
+        shape = (*view.shape, size >> shift)
+        steps = (*(item * (stride >> shift) for stride in strides), item)
+        np.lib.stride_tricks.as_strided(cells[start >> shift :], shape, steps)[...] = value
+    else:  # and of a smaller one, a part
+        at = np.full((), start)
+        for length, stride in zip(view.shape, strides, strict=True):
+            at = np.add.outer(at, stride * np.arange(length))
+        cells[at >> shift] = value

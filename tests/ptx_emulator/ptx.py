@@ -76,15 +76,18 @@ def parse(ptx: str) -> Kernel:
     head, body = ptx.split(".visible .entry", 1)[1].split("\n{", 1)
     if ".func" in ptx:
         raise UnsupportedPTX(f"{entry[1]} calls functions")
+    threads = re.search(r"\.reqntid (\d+)", head)
+    if threads is None or int(threads[1]) % LANES:
+        raise UnsupportedPTX(f"{entry[1]} does not say how many whole warps it has")
     kernel = Kernel(
         entry[1],
         [(m[2], m[1]) for m in re.finditer(r"\.param \.(\w+)[^,\n]*?(\w+_param_\d+)", head)],
-        int(re.search(r"\.reqntid (\d+)", head)[1]),
+        int(threads[1]),
         shared=frozenset(re.findall(r"\.extern \.shared[^;]*?(\w+)\[\];", ptx)),
     )
     files = {int(m[1]): m[2] for m in re.finditer(r'\.file\s+(\d+) "([^"]+)"', ptx)}
     first = ptx[: ptx.index(body)].count("\n") + 1
-    _Body(kernel, files).read(body[: body.index("\n}")], first)
+    _Body(kernel, files).read(body, first)
     return kernel
 
 
@@ -102,6 +105,8 @@ class _Body:
         for number, text in enumerate(body.split("\n"), first):
             rest = text.split("//")[0].strip()
             while rest:
+                if rest[0] == "}" and not self.scope:  # of the kernel itself
+                    return
                 rest = self.statement(rest, number)
 
     def statement(self, text: str, number: int) -> str:

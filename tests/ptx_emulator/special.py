@@ -161,6 +161,8 @@ def _group_multiply(encoder: Encoder, one: Instruction, found: re.Match[str]) ->
 
 def _copy(encoder: Encoder, one: Instruction, found: re.Match[str]) -> None:
     to, of, size, *read = one.operands
+    if len(read) > 1 or int(size, 0) not in (4, 8, 16):
+        raise UnsupportedPTX(str(one))
     target, offset, wide = encoder.address(to)
     source, shift, _ = encoder.address(of)
     taken = [encoder.value(read[0], "b32", one)] if read else []

@@ -10,7 +10,7 @@ static inline f32 ftz(f32 a) { return fabsf(a) < 1.17549435e-38f ? copysignf(0, 
 EXTREMES(f32)
 EXTREMES(f64)
 
-// NaN becomes 0, and what is out of range the nearest that is not.
+// What is out of range becomes the nearest that is not, and NaN 0.
 static inline s64 to_signed(f64 a, s64 low, s64 high) {
     return a != a ? 0 : a <= (f64)low ? low : a >= (f64)high ? high : (s64)a;
 }

@@ -8,7 +8,7 @@ static inline u64 address(Warp *W, const Op *o, u32 r, s64 offset, int wide, int
 
 static void parameter(Ctx *c, Warp *W, const Op *o, u32 g) {
     u64 v = get((u64)c->parameters + 8 * o->a, o->b);
-    if (o->c & SIGN) v = o->b == 4 ? (u64)(s32)v : o->b == 2 ? (u64)(s16)v : v;
+    if (o->c & SIGN) v = o->b == 4 ? (u64)(s32)v : o->b == 2 ? (u64)(s16)v : o->b == 1 ? (u64)(s8)v : v;
     FOR_LANES(g) set_lane(W, o->target[0], o->d, l, v);
     set_undefined(W, o->target[0], 0, g);
 }
@@ -20,6 +20,7 @@ static void load_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     u64 at[32];
     FOR_LANES(g) at[l] = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
     if (!shared) count_access(c, at, g, size * o->n, 1);
+    if (o->n > 1) FOR_LANES(g) aligned(c, at[l], size * o->n, W->index * 32 + l, o->line);
     for (u32 k = 0; k < o->n; k++) {
         if (!list[k]) continue;
         u32 lost = 0;
@@ -40,6 +41,7 @@ static void store_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     u64 at[32];
     FOR_LANES(g) at[l] = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
     if (!shared) count_access(c, at, g, size * o->n, 0);
+    if (o->n > 1) FOR_LANES(g) aligned(c, at[l], size * o->n, W->index * 32 + l, o->line);
     for (u32 k = 0; k < o->n; k++) {
         u32 lost = UNDEFINED(list[k]);
         if (!shared) undefined(c, W, lost & g, o->line);
@@ -153,15 +155,16 @@ static void proxy_fence(Ctx *c, Warp *W, const Op *o, u32 g) { W->proxy_epoch = 
 static void matrix_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     const u32 *list = c->lists + o->list;
     together(c, W, ~0u, g, o->line);
-    undefined(c, W, UNDEFINED(o->source[0]), o->line);
+    undefined(c, W, UNDEFINED(o->source[0]) & ~0u >> (32 - 8 * o->n), o->line);   // 8 addresses a matrix
     u64 rows[32];
-    for (int l = 0; l < 32; l++) rows[l] = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
-    u32 lost = 0;
+    for (u32 l = 0; l < 8 * o->n; l++) {
+        rows[l] = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
+        aligned(c, rows[l], 16, W->index * 32 + l, o->line);
+    }
     for (u32 k = 0; k < o->n; k++) {
         if (o->b) store_matrix(c, READ(list[k]), rows + 8 * k, o->d, W->index, o->line, UNDEFINED(list[k]));
-        else lost |= load_matrix(c, WRITE(list[k]), rows + 8 * k, o->d, W->index, o->line);
+        else set_undefined(W, list[k], load_matrix(c, WRITE(list[k]), rows + 8 * k, o->d, W->index, o->line), ~0u);
     }
-    if (!o->b) for (u32 k = 0; k < o->n; k++) set_undefined(W, list[k], lost ? ~0u : 0, ~0u);
 }
 
 // a: kind; the list has d, x, y and z one after another: 4, 4, 2 and 4 registers.
@@ -177,7 +180,7 @@ static void multiply_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     for (int k = 0; k < 4; k++) set_undefined(W, list[k], 0, ~0u);
 }
 
-static void group_fence(Ctx *c, Warp *W, const Op *o, u32 g) { together(c, W, ~0u, g, o->line); W->fenced = 1; }
+static void group_fence(Ctx *c, Warp *W, const Op *o, u32 g) { together(c, W, ~0u, g, o->line); W->fences++; }
 static void group_commit(Ctx *c, Warp *W, const Op *o, u32 g) { together(c, W, ~0u, g, o->line); W->product_groups++; }
 static void group_wait(Ctx *c, Warp *W, const Op *o, u32 g) { together(c, W, ~0u, g, o->line); finish_products(c, W, o->a); }
 
@@ -204,14 +207,16 @@ static void copy_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     count_access(c, at, g, o->b, 1);
     FOR_LANES(g) {
         u32 read = o->source[2] ? lane(W, o->source[2], 4, l) : o->b;
-        copy_later(c, W, address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l), at[l], o->b, read, W->index * 32 + l, o->line);
+        u64 to = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
+        aligned(c, to | at[l], o->b, W->index * 32 + l, o->line);
+        copy_later(c, W, to, at[l], o->b, read, W->index * 32 + l, o->line);
     }
 }
 
-static void copy_commit(Ctx *c, Warp *W, const Op *o, u32 g) { W->copy_groups++; }
+static void copy_commit(Ctx *c, Warp *W, const Op *o, u32 g) { FOR_LANES(g) W->copy_groups[l]++; }
 static void copy_wait(Ctx *c, Warp *W, const Op *o, u32 g) {
-    if (o->b) W->copy_groups++;  // wait_all: those that are in no group yet, too
-    finish_copies(c, W, o->a);
+    if (o->b) copy_commit(c, W, o, g);  // wait_all: those that are in no group yet, too
+    finish_copies(c, W, o->a, g);
 }
 
 static const Handler SPECIAL[] = {

@@ -4,14 +4,18 @@ enum { BF16, F16, TF32 };
 
 // cp.async: what it writes is there when it is waited for; until then the place holds NaN, written by nobody.
 static void copy_later(Ctx *c, Warp *W, u64 to, u64 from, u32 size, u32 read, u32 thread, u32 line) {
-    if (W->n_copies == MOST_COPIES) abort();
+    if (W->n_copies == MOST_COPIES) {            // nobody waits: the oldest never arrives
+        report(c, IN_FLIGHT, W->copies[0].line, 0, thread, 0, 0, -1, 0);
+        memmove(W->copies, W->copies + 1, sizeof(Copy) * --W->n_copies);
+    }
     Copy *copy = W->copies + W->n_copies++;
-    *copy = (Copy){to, {0}, size, thread, line, W->copy_groups};
+    *copy = (Copy){to, {0}, size, thread, line, W->copy_groups[thread & 31]};
     if (read > size) report(c, OUT_OF_BOUNDS, line, 0, thread, 0, from, -1, 0);
     Allocation *s = c->allocations;
     for (u32 k = 0; k < size / 4; k++) {
         if (4 * k + 4 <= read) copy->data[k] = load(c, from + 4 * k, 4, thread, line, 0);
-        else if (4 * k < read) copy->data[k] = load(c, from + 4 * k, 2, thread, line, 0);
+        else for (u32 b = 4 * k; b < read && b < size; b++)
+            copy->data[k] |= (u32)load(c, from + b, 1, thread, line, 0) << 8 * (b & 3);
         store(c, to + 4 * k, 0x7fffffff, 4, thread, line, 1, 0);
         u64 off = (u32)(to + 4 * k);
         if (c->check && off + 4 <= s->size)
@@ -19,28 +23,29 @@ static void copy_later(Ctx *c, Warp *W, u64 to, u64 from, u32 size, u32 read, u3
     }
 }
 
-static void finish_copies(Ctx *c, Warp *W, int pending) {
+static void finish_copies(Ctx *c, Warp *W, int pending, u32 lanes) {
     int kept = 0;
     for (int i = 0; i < W->n_copies; i++) {
         Copy *copy = W->copies + i;
-        if (copy->group >= W->copy_groups - pending) { W->copies[kept++] = *copy; continue; }
+        int l = copy->thread & 31;
+        if (!(lanes >> l & 1) || copy->group >= W->copy_groups[l] - pending) { W->copies[kept++] = *copy; continue; }
         for (u32 k = 0; k < copy->size / 4; k++) store(c, copy->to + 4 * k, copy->data[k], 4, copy->thread, copy->line, 1, 0);
     }
     W->n_copies = kept;
 }
 
-// Whether any of it was undefined.
-static inline int load_matrix(Ctx *c, u32 *to, const u64 *rows, int trans, u32 warp, u32 line) {
-    u32 out[32]; int lost = 0;
+// The lanes whose part was undefined.
+static inline u32 load_matrix(Ctx *c, u32 *to, const u64 *rows, int trans, u32 warp, u32 line) {
+    u32 out[32], lost = 0;
     for (int l = 0; l < 32; l++) {
         u32 t = warp * 32 + l;
         if (!trans) out[l] = load(c, rows[l >> 2] + (l & 3) * 4, 4, t, line, 1);
         else {
             out[l] = load(c, rows[(l & 3) * 2] + (l >> 2) * 2, 2, t, line, 1);
-            lost |= c->read_undefined;
+            lost |= (u32)c->read_undefined << l;
             out[l] |= (u32)load(c, rows[(l & 3) * 2 + 1] + (l >> 2) * 2, 2, t, line, 1) << 16;
         }
-        lost |= c->read_undefined;
+        lost |= (u32)c->read_undefined << l;
     }
     memcpy(to, out, sizeof out);
     return lost;
@@ -104,16 +109,19 @@ static inline u64 element(u64 descriptor, int outer, int k, int size, int trans)
     return mode ? a ^ ((a >> 7 & (mode == 1 ? 7 : mode == 2 ? 3 : 1)) << 4) : a;
 }
 
-static f32 fetch(Ctx *c, Warp *W, u64 a, int kind, u32 line, int look) {
-    int size = kind == TF32 ? 4 : 2;
+static f32 fetch(Ctx *c, Warp *W, const Product *p, u64 a, int look) {
+    int kind = p->kind, size = kind == TF32 ? 4 : 2; u32 line = p->line;
     Allocation *s = c->allocations;
     if (!look) {
         if (a + size > s->size) return NAN;
         return part(get(s->base + a, size), 0, kind);
     }
     u32 v = load(c, a, size, W->index * 32, line, 1);
-    if (c->check && a + size <= s->size && s->cells[a >> s->shift].w_epoch > W->proxy_epoch)
-        report(c, MISSING_FENCE, line, s->cells[a >> s->shift].w_line, W->index * 32, 0, a, 0, a);
+    if (c->check && a + size <= s->size) {
+        const Cell *k = s->cells + (a >> s->shift);
+        int wrong = k->w_epoch > p->epoch ? RACE_WARPS : k->w_epoch > W->proxy_epoch ? MISSING_FENCE : 0;
+        if (wrong) report(c, wrong, line, k->w_line, W->index * 32, k->w_thread, a, 0, a);
+    }
     if (c->read_undefined) undefined(c, W, ~0u, line);
     return part(v, 0, kind);
 }
@@ -124,22 +132,35 @@ static void operands(Ctx *c, Warp *W, Product *p, f32 A[16][16], f32 (*B)[16], i
     if (step < 1) step = 1;
     if (p->in_registers) unpack(A, p->a, p->kind);
     else for (int r = 0; r < 16; r++) for (int k = 0; k < depth; k++)
-        A[r][k] = fetch(c, W, element(p->at_a, (W->index & 3) * 16 + r, k, size, p->trans_a), p->kind, p->line, look && (p->trans_a || k % step == 0));
+        A[r][k] = fetch(c, W, p, element(p->at_a, (W->index & 3) * 16 + r, k, size, p->trans_a), look && (p->trans_a || k % step == 0));
     for (int j = 0; j < p->columns; j++) for (int k = 0; k < depth; k++)
-        B[j][k] = fetch(c, W, element(p->at_b, j, k, size, p->trans_b), p->kind, p->line, look && (p->trans_b || k % step == 0));
+        B[j][k] = fetch(c, W, p, element(p->at_b, j, k, size, p->trans_b), look && (p->trans_b || k % step == 0));
+}
+
+// An accumulator while it is being added to; no instruction of the warp's own wrote it.
+static inline void in_flight(Warp *W, u32 r, u32 lanes) {
+    Lost *lost = &LOST(r);
+    lost->any = lanes;
+    for (int k = 0; k < 4; k++) lost->part[k] = lanes;
 }
 
 static void begin_product(Ctx *c, Warp *W, Product one) {
-    if (W->n_products == MOST_PRODUCTS) abort();
-    if (!W->fenced) report(c, MISSING_FENCE, one.line, 0, W->index * 32, 0, 0, -1, 0);
+    if (W->n_products == MOST_PRODUCTS) {        // nobody waits: this one never ends
+        report(c, IN_FLIGHT, one.line, 0, W->index * 32, 0, 0, -1, 0);
+        return;
+    }
+    int unfenced = !W->fences;                   // registers that were written since the last one
+    for (int r = 0; r < one.columns / 2 + 4 * one.in_registers; r++) unfenced |= LOST(one.target[r]).fences == W->fences;
+    if (unfenced) report(c, MISSING_FENCE, one.line, 0, W->index * 32, 0, 0, -1, 0);
     int pending = 0;
     for (int i = 0; i < W->n_products; i++) pending |= W->products[i].target[0] == one.target[0];
     if (one.scale && !pending) for (int r = 0; r < one.columns / 2; r++) undefined(c, W, UNDEFINED(one.target[r]), one.line);
     one.group = W->product_groups;
+    one.epoch = c->epoch;
     W->products[W->n_products++] = one;
     f32 A[16][16], B[256][16];
     if (c->check) operands(c, W, &one, A, B, 1);
-    for (int r = 0; r < one.columns / 2; r++) set_undefined(W, one.target[r], ~0u, ~0u);
+    for (int r = 0; r < one.columns / 2; r++) in_flight(W, one.target[r], ~0u);
 }
 
 static void finish_products(Ctx *c, Warp *W, int pending) {
@@ -158,10 +179,10 @@ static void finish_products(Ctx *c, Warp *W, int pending) {
                 f32 out = sum;
                 memcpy(d, &out, 4);
             }
-        for (int r = 0; r < p->columns / 2; r++) set_undefined(W, p->target[r], 0, ~0u);
+        for (int r = 0; r < p->columns / 2; r++) in_flight(W, p->target[r], 0);
     }
     memmove(W->products, W->products + done, sizeof(Product) * (W->n_products - done));
     W->n_products -= done;
     for (int i = 0; i < W->n_products; i++)      // what is still going writes them too
-        for (int r = 0; r < W->products[i].columns / 2; r++) set_undefined(W, W->products[i].target[r], ~0u, ~0u);
+        for (int r = 0; r < W->products[i].columns / 2; r++) in_flight(W, W->products[i].target[r], ~0u);
 }

@@ -84,7 +84,7 @@ static inline void on_read(Ctx *c, Cell *k, u32 thread, u32 line, u64 a, int al,
 
 static inline void on_write(Ctx *c, Cell *k, u32 thread, u32 line, u64 a, int al, u64 off, int same, int atomic, int init) {
     if (k->w_epoch >= c->launch_first && !(atomic && k->w_atomic)) {
-        if (same && k->w_epoch == c->epoch && k->w_thread != thread) report(c, SAME_VALUE, line, k->w_line, thread, k->w_thread, a, al, off);
+        if (same && !k->w_atomic && k->w_epoch == c->epoch && k->w_thread != thread) report(c, SAME_VALUE, line, k->w_line, thread, k->w_thread, a, al, off);
         else conflict(c, k, thread, line, a, al, off);
     }
     if (k->r_epoch >= c->launch_first) {
@@ -128,6 +128,11 @@ static inline int locate(Ctx *c, u64 *a, u32 size, u32 thread, u32 line, int sha
         return -1;
     }
     return i;
+}
+
+// Of a vector, all of it has to be aligned, not only its elements.
+static inline void aligned(Ctx *c, u64 a, u32 size, u32 thread, u32 line) {
+    if (a & (size - 1)) report(c, MISALIGNED, line, 0, thread, 0, a, -1, 0);
 }
 
 static inline u64 get(u64 a, u32 size) {

@@ -61,9 +61,11 @@ entered:
                 break;
             case EXIT:
                 W->alive &= ~g;
-                if (g == m) { if (W->diverged) goto schedule; return DONE; }
+                if (g && g != m) report(c, DIVERGENT_BRANCH, o->line, 0, W->index * 32, 0, g, -1, 0);
+                if (!(m &= ~g)) { if (W->diverged) goto schedule; return DONE; }
                 break;
             case BARRIER:
+                if (!g) break;
                 if (g != ~0u) report(c, DIVERGENT_BARRIER, o->line, 0, W->index * 32, 0, g, -1, 0);
                 FOR_LANES(m) W->pc[l] = pc + 1;
                 W->barrier_line = o->line;
@@ -98,8 +100,9 @@ static void start_program(Ctx *c, Warp *warps, const Program *P, u32 poison) {
             for (int k = 0; k < 3; k++) set_lane(W, P->program_number[k], 4, l, c->cta[k]);
         }
         W->alive = ~0u; W->index = w; W->status = RUN;
-        W->current = W->diverged = W->syncs = W->barrier_line = W->proxy_epoch = W->fenced = 0;
-        W->n_copies = W->copy_groups = W->n_products = W->product_groups = 0;
+        W->current = W->diverged = W->syncs = W->barrier_line = W->proxy_epoch = W->fences = 0;
+        W->n_copies = W->n_products = W->product_groups = 0;
+        memset(W->copy_groups, 0, sizeof W->copy_groups);
     }
     Allocation *s = c->allocations;                // shared memory is nobody's yet
     memset((void *)s->base, poison, s->size);

@@ -21,21 +21,22 @@ typedef struct {
 typedef struct { u64 to; u32 data[4]; u32 size, thread, line; int group; } Copy;
 typedef struct {
     const u32 *target; u32 *a[4]; u64 at_a, at_b;
-    int columns, in_registers, scale, kind, trans_a, trans_b, group; u32 line;
+    int columns, in_registers, scale, kind, trans_a, trans_b, group; u32 line, epoch;
 } Product;
 #define MOST_COPIES 4096
-#define MOST_PRODUCTS 64
+#define MOST_PRODUCTS 512
 
-// Lanes in which a register is undefined, and in which each 16 bits of it are.
-typedef struct { u32 any, part[4]; } Lost;
+// Lanes in which a register is undefined, and in which each 16 bits of it are; how many fences for
+// products there were when an instruction wrote it last.
+typedef struct { u32 any, part[4], fences; } Lost;
 
 typedef struct {
     u8 *file;                    // registers
     Lost *undefined;             // of each 32 bytes of the file, by the register that begins there
     u32 pc[32], alive, index, current, barrier_line, diverged, syncs;
-    u32 proxy_epoch, fenced;     // of the last fence before matrices in shared memory, and registers
+    u32 proxy_epoch, fences;     // of the last fence for matrices in shared memory; those for registers
     int fuel, status;
-    int n_copies, copy_groups, n_products, product_groups;
+    int n_copies, copy_groups[32], n_products, product_groups;
     Copy copies[MOST_COPIES];
     Product products[MOST_PRODUCTS];
 } Warp;
@@ -61,6 +62,7 @@ static inline void undefined(Ctx *c, Warp *W, u32 lanes, u32 line) {
 
 static inline void set_undefined(Warp *W, u32 r, u32 lanes, u32 g) {
     Lost *lost = &LOST(r);
+    lost->fences = W->fences;
     if (!(lanes | lost->any)) return;
     lost->any = (lost->any & ~g) | (lanes & g);
     for (int k = 0; k < 4; k++) lost->part[k] = (lost->part[k] & ~g) | (lanes & g);
@@ -73,6 +75,7 @@ static inline void set_part(Warp *W, u32 r, int k, u32 lanes, u32 g) {
 // ``any``, after its first parts were set.
 static inline void sum_parts(Warp *W, u32 r, int count) {
     Lost *lost = &LOST(r);
+    lost->fences = W->fences;
     lost->any = 0;
     for (int k = 0; k < count; k++) lost->any |= lost->part[k];
 }
