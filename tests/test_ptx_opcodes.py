@@ -39,7 +39,7 @@ ROUND = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}
 
 
 def kernel(body: str, threads: int = 32, parameters: int = 2, registers: str = "") -> str:
-    """PTX of a kernel that gets so many addresses, in %a0, %a1, ..., with %t its thread's number."""
+    """PTX of a kernel that gets addresses in %a0, %a1, ..., and in %t its thread's number."""
     names = [f"one_param_{k}" for k in range(parameters)]
     loads = "\n".join(f"ld.param.b64 %a{k}, [{name}];" for k, name in enumerate(names))
     head = ", ".join(f".param .u64 .ptr .global .align 1 {name}" for name in names)
@@ -67,7 +67,7 @@ def samples(rng: np.random.Generator, kind: str, third: bool) -> np.ndarray:
     top = 2 ** (bits - 1)
     edges = [0, 1, top - 1, top, top + 1, 2 * top - 1, bits, bits - 1, bits // 2]
     if kind in ("f16", "bf16", "f32", "f64"):
-        digits, least, most = FORMATS[kind]
+        digits, _, most = FORMATS[kind]
         one, unit = (most - 1) << (digits - 1), 1 << (digits - 1)
         infinity = (2 * most - 1) << (digits - 1)
         edges = [0, 1, unit - 1, unit, one, one + unit // 2, one + 1, infinity - 1, infinity]
@@ -274,7 +274,7 @@ def same(got: np.ndarray, want: list[Any], kind: str, name: str) -> np.ndarray:
 
 def program(names: list[str]) -> str:
     """Each form on its own inputs; %a0: 3 rows of each form's, 8 bytes a lane; %a1: results."""
-    lines = [f"mul.wide.u32 %w, %t, 8;\nadd.s64 %a0, %a0, %w;\nadd.s64 %a1, %a1, %w;"]
+    lines = ["mul.wide.u32 %w, %t, 8;\nadd.s64 %a0, %a0, %w;\nadd.s64 %a1, %a1, %w;"]
     for row, name in enumerate(names):
         form, operands = FORMS[name], []
         for k, kind in enumerate(form.sources):
