@@ -26,6 +26,14 @@ settings.register_profile(
 settings.load_profile("immiscible")
 
 
+TARGETS = ("sm_80", "sm_90")
+
+
+def drawn(item):
+    """A number of this test's own in this run."""
+    return zlib.crc32(f"{SEED} {item.nodeid}".encode())
+
+
 @pytest.fixture
 def rng(request):
     """A generator of this test's own, so that the order of tests does not matter."""
@@ -35,9 +43,8 @@ def rng(request):
 @pytest.fixture
 def gpu_device(request):
     """Where the kernels of ``kernels/gpu`` run: on a GPU, or interpreted on CPU tensors. Tests
-    marked ``emulated`` run once more for each target, compiled, in an order that is drawn."""
-    way = getattr(request, "param", "plain")
-    if way == "plain":
+    marked ``emulated`` run once more, compiled for a target and in an order that are drawn."""
+    if getattr(request, "param", "plain") == "plain":
         yield "cuda" if torch.cuda.is_available() else "cpu"
         return
     from ptx_emulator import ORDERS, Emulator
@@ -45,23 +52,40 @@ def gpu_device(request):
 
     if not has_compiler():
         pytest.skip("to emulate a GPU takes gcc, or what CC names")
-    drawn = zlib.crc32(f"{SEED} {request.node.nodeid}".encode())
-    with Emulator(way, ORDERS[drawn % len(ORDERS)], seed=drawn) as emulator:
+    number = drawn(request.node)
+    order, target = ORDERS[number % len(ORDERS)], TARGETS[number // len(ORDERS) % len(TARGETS)]
+    with Emulator(target, order, seed=number) as emulator:
         yield "cpu"
     emulator.assert_clean()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--once", action="store_true", help="no test in the emulator besides")
+    parser.addoption(
+        "--emulated", type=float, default=0.15, metavar="SHARE",
+        help="of the tests marked so, the share that runs in the emulator, too (0 to 1)",
+    )  # fmt: skip
 
 
 def pytest_generate_tests(metafunc):
     if metafunc.definition.get_closest_marker("emulated") and "gpu_device" in metafunc.fixturenames:
         import ptx_emulator  # noqa: F401  before anything is interpreted
 
-        once = torch.cuda.is_available() or metafunc.config.getoption("--once")
-        ways = ["plain"] if once else ["plain", "sm_80", "sm_90"]
-        metafunc.parametrize("gpu_device", ways, indirect=True)
+        metafunc.parametrize("gpu_device", ["plain", "emulated"], indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out, by the seed, those that this run does not emulate."""
+    share = 0 if torch.cuda.is_available() else config.getoption("--emulated")
+    left_out = [
+        item
+        for item in items
+        if (call := getattr(item, "callspec", None)) is not None
+        and call.params.get("gpu_device") == "emulated"
+        and drawn(item) % 1000 >= 1000 * share
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    gone = set(map(id, left_out))
+    items[:] = [item for item in items if id(item) not in gone]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -166,6 +166,11 @@ class Units(NamedTuple):
     flags: Tensor  # (problems,) int32, ``INVALID`` and ``DEGENERATE``
 
 
+# A product that is fused with the first addition of its sum makes the sum differ between lanes, and
+# which of them is kept would be a matter of luck.
+UNFUSED = {"enable_fp_fusion": False}
+
+
 def statistics(problems: Problems) -> tuple[Units, Tensor]:
     """Units of the costs, and prices (B m) float32 to start from."""
     cost, first, last = problems
@@ -181,7 +186,7 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     row_moments_kernel[(parts * batch,)](
         cost, first, last, centre, row_square, row_invalid, part_sum, part_count,
         cost.stride(0), cost.stride(1), **shape,
-        ROWS=rows, BLOCK=block, **problems.block_options,
+        ROWS=rows, BLOCK=block, **problems.block_options, **UNFUSED,
     )  # fmt: skip
     mean, col_square, finite = (new(batch * m, dtype=torch.float64) for _ in range(3))
     columns = min(32, block)

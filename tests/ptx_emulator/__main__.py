@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not Path(path).exists():
         parser.error(f"there is no {path}")
     if node or Path(path).is_dir() or Path(path).name.startswith("test_"):
-        tests = [options.what, "-p", "no:cacheprovider", "--once", *rest]
+        tests = [options.what, "-p", "no:cacheprovider", "--emulated", "0", *rest]
         code = int(pytest.main(tests, plugins=[EachTest(emulator)]))
     else:
         sys.argv = [path, *rest]

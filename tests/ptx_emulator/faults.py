@@ -19,12 +19,14 @@ import ast
 import json
 import multiprocessing
 import os
+import queue
 import re
 import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels/gpu"
 ACCESSES = ("load", "store", "atomic_add", "atomic_max", "atomic_min", "atomic_xchg", "atomic_cas")
+INDEX = re.compile(r"\b[oi]_")  # how indices are named
 SECONDS = 300  # for one fault
 RECORD = Path(__file__).with_name("faults.json")
 
@@ -114,7 +117,11 @@ def _changes(function: ast.FunctionDef, jitted: bool) -> Iterator[tuple[str, Any
                 if id(node) in statements:
                     yield "no atomic", node, new
     for node in ast.walk(function):
-        reaches = isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt)
+        reaches = (
+            isinstance(node, ast.Compare)
+            and isinstance(node.ops[0], ast.Lt)
+            and INDEX.search(ast.unparse(node.left)) is not None
+        )
         named = any(
             isinstance(one, ast.Assign) and one.value is not None and node in ast.walk(one.value)
             and any(n.id.startswith("m_") for n in one.targets if isinstance(n, ast.Name))
@@ -164,23 +171,37 @@ def observe(fault: Fault | None, answers: Any) -> None:
             answers.put({"found": [f"raised {line[:200]}"], "values": None, "code": None})
 
 
-def judge(fault: Fault, baseline: dict[str, Any]) -> Verdict:
+def seen(fault: Fault | None, seconds: float = SECONDS) -> dict[str, Any]:
+    """What all scenarios show with this fault."""
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     process = context.Process(target=observe, args=(fault, answers))
     process.start()
     try:
-        seen = answers.get(timeout=SECONDS)
-    except Exception:
-        seen = {"found": ["did not end"], "values": None, "code": None}
+        answer: dict[str, Any] = answers.get(timeout=seconds)
+    except queue.Empty:
+        answer = {"found": ["did not end"], "values": None, "code": None}
     process.join(5)
     process.kill()
-    found = sorted(set(seen["found"]) - set(baseline["found"]))
-    if not found and seen["values"] != baseline["values"]:
+    return answer
+
+
+def baseline() -> dict[str, Any]:
+    """What they show without any."""
+    answer = seen(None, 2 * SECONDS)
+    if answer["found"]:
+        raise RuntimeError("without any fault:\n" + "\n".join(answer["found"]))
+    return answer
+
+
+def judge(fault: Fault, sound: dict[str, Any]) -> Verdict:
+    shown = seen(fault)
+    found = sorted(set(shown["found"]))
+    if not found and shown["values"] != sound["values"]:
         found = ["wrong answer"]
     if found:
         return Verdict(fault.name, found)
-    if seen["code"] == baseline["code"]:
+    if shown["code"] == sound["code"]:
         return Verdict(fault.name, [], "the compiled code is the same")
     return Verdict(fault.name, [], reason(fault))
 
@@ -198,20 +219,11 @@ HARMLESS: dict[str, str] = {}
 
 
 def run(options: argparse.Namespace) -> list[Verdict]:
-    from concurrent.futures import ThreadPoolExecutor
-
     wanted = [fault for fault in faults() if chosen(fault, options.only)]
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    process = context.Process(target=observe, args=(None, answers))
-    process.start()
-    baseline = answers.get(timeout=2 * SECONDS)
-    process.join()
-    if baseline["found"]:
-        raise SystemExit("without any fault:\n" + "\n".join(baseline["found"]))
+    sound = baseline()
     verdicts = []
     with ThreadPoolExecutor(options.processes) as pool:
-        for verdict in pool.map(lambda fault: judge(fault, baseline), wanted):
+        for verdict in pool.map(lambda fault: judge(fault, sound), wanted):
             verdicts.append(verdict)
             sys.stdout.write(line(verdict))
             sys.stdout.flush()

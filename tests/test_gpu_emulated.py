@@ -1,0 +1,126 @@
+"""All kernels that ship, compiled and run on a CPU: none races, reads what nobody wrote or leaves
+its tensors, and planted faults are found."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checks import assert_exact
+
+pytest.importorskip("triton")
+
+from ptx_emulator import ORDERS, Emulator, faults
+from ptx_emulator.compilation import has_compiler
+from ptx_emulator.scenarios import scenarios
+
+from immiscible_fast import fast_assign, solve_assignment
+
+pytestmark = [
+    pytest.mark.skipif(not has_compiler(), reason="takes gcc, or what CC names"),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="the tests run on the device itself"),
+]
+TARGETS = ("sm_80", "sm_90")
+
+# Which of the scenarios runs each kernel; all of them run on every target.
+COVERED = {
+    "norm_kernel": "pairwise_cost torch.bfloat16",
+    "product_kernel": "pairwise_cost torch.float16",
+    "manhattan_kernel": "fast_assign manhattan",
+    "row_moments_kernel": "photos exact",
+    "column_moments_kernel": "half exact",
+    "problem_units_kernel": "wide exact",
+    "start_prices_kernel": "photos exact",
+    "update_rows_kernel": "photos sinkhorn",
+    "update_columns_kernel": "fast_assign sqeuclidean",
+    "bid_kernel": "rectangle exact",
+    "award_kernel": "integers exact",
+    "bid_in_turn_kernel": "long exact",
+    "claim_kernel": "sparse exact",
+    "settle_kernel": "sparse exact",
+    "reduce_rows_kernel": "integers exact",
+    "augment_rows_kernel": "infeasible exact",
+    "forget_huge_prices_kernel": "wide exact",
+    "row_terms_kernel": "rectangle exact",
+    "certify_kernel": "photos exact",
+}
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_kernel_runs_clean(target, rng):
+    kernels = Path(faults.KERNELS).glob("*.py")
+    launched = {
+        name
+        for file in kernels
+        for name in re.findall(r"^ +(\w+_kernel)\b(?:\[\(|,)", file.read_text(), re.MULTILINE)
+    }
+    assert launched == set(COVERED)
+    seen = {}
+    for name, call in scenarios():
+        with Emulator(target, str(rng.choice(ORDERS)), seed=int(rng.integers(2**31))) as emulator:
+            call()
+        emulator.assert_clean()
+        seen[name] = set(emulator.work)
+    assert {kernel for kernel, name in COVERED.items() if kernel not in seen[name]} == set()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_whole_call_at_1024(target, rng):
+    images = torch.from_numpy(np.cumsum(rng.normal(size=(1024, 64)), 1)).float()
+    noise = torch.from_numpy(rng.normal(size=(1024, 64))).float()
+    with Emulator(target, str(rng.choice(ORDERS)), seed=int(rng.integers(2**31))) as emulator:
+        index = fast_assign(images, noise, metric="dot", method="exact")
+    emulator.assert_clean()
+    cost = -(images.double() @ noise.double().mT)
+    best = solve_assignment_on_the_cpu(cost)
+    paid = cost[torch.arange(1024), index].sum()
+    assert index.sort().values.equal(torch.arange(1024))
+    assert abs(paid - best) <= 1e-6 * abs(best)
+
+
+def solve_assignment_on_the_cpu(cost):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMMISCIBLE_BACKEND", "cpu")
+        return solve_assignment(cost, method="exact").cost
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 31), (1, 40, 40)])
+def test_bits_are_those_of_the_interpreter(shape, rng):
+    """Where every operation is rounded as both round it: without approximations, and with
+    multiplications and additions left apart."""
+    cost = torch.from_numpy(rng.integers(-99, 99, shape)).double()
+    want = solve_assignment(cost, method="exact")
+    for target, order in zip(TARGETS, ("descending", "preemptive"), strict=True):
+        with Emulator(target, order, fusion=False) as emulator:
+            answer = solve_assignment(cost, method="exact")
+        emulator.assert_clean()
+        assert answer.cost.equal(want.cost)
+        assert answer.lower_bound.equal(want.lower_bound)
+    for one, own in zip(cost, answer.index, strict=True):
+        assert own.unique().numel() == shape[1]
+        assert one.shape == shape[1:]
+    assert_exact(cost[0].numpy(), type(answer)(*(field[0] for field in answer)))
+
+
+def test_every_fault_was_planted_and_is_found_or_harmless():
+    """The record is that of these kernels: whoever changes them plants their faults anew."""
+    verdicts = {row["name"]: row for row in json.loads(faults.RECORD.read_text())}
+    assert set(verdicts) == {fault.name for fault in faults.faults()}
+    assert [name for name, row in verdicts.items() if not (row["found"] or row["harmless"])] == []
+
+
+def test_a_fault_is_found_again(rng):
+    verdicts = {row["name"]: row for row in json.loads(faults.RECORD.read_text())}
+    found = [fault for fault in faults.faults() if verdicts[fault.name]["found"]]
+    fault = found[int(rng.integers(len(found)))]
+    verdict = faults.judge(fault, faults.baseline())
+    assert verdict.found, fault.name
