@@ -179,6 +179,8 @@ def floating(name: str, kind: str, x: float, y: float = 0.0, z: float = 0.0) -> 
                 exact = Fraction(x) * Fraction(y) + Fraction(z)
                 if exact:
                     return rounded(exact, kind)
+            if math.isfinite(x) and math.isfinite(y) and not math.isfinite(z):
+                return z  # the product does not overflow first
             return float(np.float64(x) * np.float64(y) + np.float64(z))
         if operation in APPROXIMATE:
             return float(APPROXIMATE[operation](of(x)))
