@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = climb(solvers, options.seed, options.climb)
     else:
         if options.before:
-            solvers["before"] = older(options.before)
+            solvers["before"] = Older(options.before)
         rows = []
         for case in cases(options.families, options.sizes):
             rows.append(side_by_side(solvers, *case))
@@ -198,7 +198,8 @@ def side_by_side(
             solvers[name](cost)
             if turn == 0:  # the first call of all may have had to wait for something
                 seconds[name].clear()
-            seconds[name].append(time.perf_counter() - begin)
+            taken = time.perf_counter() - begin
+            seconds[name].append(getattr(solvers[name], "seconds", taken))
     ms = {name: float(f"{1e3 * statistics.median(t):.4g}") for name, t in seconds.items()}
     peer = min((name for name in ms if name not in ("ours", "before")), key=ms.__getitem__)
     row = {"family": family, "shape": list(cost.shape), "dtype": str(cost.dtype), "ms": ms}
@@ -228,25 +229,21 @@ def summary(rows: list[dict[str, Any]]) -> str:
 # What is older, in a process of its own.
 
 
-def older(checkout: Path) -> Solver:
-    """``linear_sum_assignment`` of another checkout, called in a process of its own; what passes
-    between the processes is not timed there, and waited for here."""
-    parent, child = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(str(checkout.resolve()), child), daemon=True
-    )
-    process.start()
-    last: list[Any] = []
+class Older:
+    """``linear_sum_assignment`` of another checkout, in a process of its own, which times it."""
 
-    def solve(cost: Any) -> Any:
-        if not last or last[0] is not cost:
-            parent.send(cost)
-            last[:] = [cost, parent.recv()]
-            return last[1]
-        parent.send(None)
-        return parent.recv()
+    def __init__(self, checkout: Path):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child = context.Pipe()
+        context.Process(target=_serve, args=(str(checkout.resolve()), child), daemon=True).start()
+        self.cost: Any = None
+        self.seconds = 0.0  # of the last call
 
-    return solve
+    def __call__(self, cost: Any) -> Any:
+        self.pipe.send(None if cost is self.cost else cost)
+        self.cost = cost
+        self.seconds, answer = self.pipe.recv()
+        return answer
 
 
 def _serve(checkout: str, pipe: Any) -> None:
@@ -264,7 +261,9 @@ def _serve(checkout: str, pipe: Any) -> None:
         while True:
             sent = pipe.recv()
             cost = cost if sent is None else sent
-            pipe.send(linear_sum_assignment(cost))
+            begin = time.perf_counter()
+            answer = linear_sum_assignment(cost)
+            pipe.send((time.perf_counter() - begin, answer))
 
 
 # The search for what we are worst at.
