@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot lint bench bench-full headline product worst-case fuzz report gpu-check clean
+.PHONY: demo test aot lint bench bench-full headline product shapes worst-case fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -26,8 +26,9 @@ bench: .venv/bench-ready
 bench-full: .venv/bench-ready
 	$(BIN)/python -m bench.record --full $(ARGS)
 
-# The figures of README: solvers in turn, products in eight bits, every family of the tests.
-headline product: .venv/bench-ready
+# The figures of README: solvers in turn, products in eight bits, rectangles, every family of the
+# tests.
+headline product shapes: .venv/bench-ready
 	$(BIN)/python -m bench.$@ $(ARGS)
 
 worst-case: .venv/bench-ready
