@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import checks
 import families
 
-from . import record
+from . import record, tables
 
 NAMES = ("uniform", "boxes", "sparse_gates", "images_and_noise", "one_over_f", "exponential_rows",
          "sparse_hub", "two_valued", "small_integers")  # fmt: skip
@@ -69,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
             rows.append(side_by_side(solvers, *case))
             print(line(rows[-1]), flush=True)
     print(summary(rows))
+    if not options.climb:
+        print(markdown({"rows": rows}))
+        print(sentence({"rows": rows}))
     kind = {"climb": options.climb} if options.climb else {}
     print(record.save(options.out, record.device_facts("cpu", 1), target=TARGET, rows=rows, **kind))
     return 0
@@ -224,6 +227,38 @@ def summary(rows: list[dict[str, Any]]) -> str:
         f"{len(rows)} cases: median {statistics.median(ratios):.2f}, over {TARGET}: {over}; worst:"
     )
     return "\n".join([head, *map(line, worst)])
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Median and worst ratio by family and n + m, and batches, below 1 we are faster."""
+    cells: dict[tuple[str, Any], list[float]] = {}
+    for row in result["rows"]:
+        size = sum(row["shape"]) if len(row["shape"]) == 2 else "batches"
+        cells.setdefault((row["family"], size), []).append(row["ratio"])
+    sizes = sorted({size for _, size in cells if size != "batches"})
+    columns = [*sizes, "batches"]
+    head = ["costs", *(f"n + m = {size:,}" for size in sizes), "64 small ones at once"]
+    lines = []
+    for family in dict.fromkeys(family for family, _ in cells):
+        texts = []
+        for size in columns:
+            ratios = cells.get((family, size), [])
+            text = f"{statistics.median(ratios):.2f} ({max(ratios):.2f})" if ratios else "-"
+            texts.append(f"**{text}**" if ratios and statistics.median(ratios) > TARGET else text)
+        lines.append([family.replace("_", " "), *texts])
+    return tables.markdown(head, lines)
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """How often a peer is faster, for README."""
+    parts = []
+    for least, most in ((0, 100), (101, 500), (501, math.inf)):
+        ratios = [r["ratio"] for r in result["rows"] if least <= sum(r["shape"][-2:]) <= most]
+        if ratios:
+            over = sum(ratio > TARGET for ratio in ratios)
+            size = f"n + m up to {most}" if most < math.inf else f"n + m from {least}"
+            parts.append(f"{over} of {len(ratios)} with {size} (worst: {max(ratios):.1f}x)")
+    return f"over {TARGET} times as long as the fastest peer in {', '.join(parts)}"
 
 
 # What is older, in a process of its own.
