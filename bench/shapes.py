@@ -94,8 +94,8 @@ def cases(names: list[str], sizes: list[int]) -> Any:
     for family in names:
         for size in sizes:
             for share in SHARES:
-                m = round(size / (1 + share))
-                short = max(1, size - m)
+                short = max(1, round(size * share / (1 + share)))
+                m = size - short
                 for dtype in DTYPES:
                     yield family, make(family, size, short, m, dtype)
                     yield family, make(family, size, m, short, dtype)
@@ -252,8 +252,9 @@ def markdown(result: dict[str, Any]) -> str:
 def sentence(result: dict[str, Any]) -> str:
     """How often a peer is faster, for README."""
     parts = []
+    single = [row for row in result["rows"] if len(row["shape"]) == 2]
     for least, most in ((0, 100), (101, 500), (501, math.inf)):
-        ratios = [r["ratio"] for r in result["rows"] if least <= sum(r["shape"][-2:]) <= most]
+        ratios = [row["ratio"] for row in single if least <= sum(row["shape"]) <= most]
         if ratios:
             over = sum(ratio > TARGET for ratio in ratios)
             size = f"n + m up to {most}" if most < math.inf else f"n + m from {least}"
