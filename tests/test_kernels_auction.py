@@ -154,7 +154,7 @@ def test_the_exact_finish_makes_any_start_optimal(family, dtype, listed, rng):
             auction_phase(cost, low, owner, column, lists, step, 100 * n, buffers, work)
         price = low.astype(np.float64)
         before = price.copy()
-        assert exact_finish(cost, price, owner, column, lists, False, work)
+        assert exact_finish(cost, price, owner, column, lists, False, True, work)
         assert np.unique(column[:n]).size == n
         values = cost.astype(np.float64) + price
         slack = values[np.arange(n), column[:n]] - values.min(1)
@@ -173,7 +173,7 @@ def test_the_exact_finish_says_that_a_problem_is_infeasible():
         lists = lists_of(cost, listed)
         for tied in (False, True):
             owner[:], column[:] = -1, -1
-            assert not exact_finish(cost, np.zeros(20), owner, column, lists, tied, no_work())
+            assert not exact_finish(cost, np.zeros(20), owner, column, lists, tied, True, no_work())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -166,10 +166,11 @@ def test_list_top2_is_row_top2_of_the_listed_columns(types, rng):
 def test_the_certificate_is_the_documented_sum(dtype, rng):
     for n, m in ((1, 16), (16, 16), (20, 33), (50, 50)):
         cost = rng.normal(size=(n, m)).astype(dtype)
-        price, column = rng.normal(size=m), rng.permutation(m)[:n]
-        total, bound = certificate(cost, price, column, m, np.zeros(SLOTS, np.int64))
+        price, column, dual = rng.normal(size=m), rng.permutation(m)[:n], np.empty(n)
+        total, bound = certificate(cost, price, column, m, dual, np.zeros(SLOTS, np.int64))
         assert total == pytest.approx(cost[np.arange(n), column].sum(dtype=np.float64), abs=1e-12)
         least = (cost.astype(np.float64) + price).min(1)
+        assert np.array_equal(dual, least)
         want = least.sum() - price.sum() + (m - n) * price.min()
         assert bound == pytest.approx(want, abs=1e-12)
 
@@ -179,7 +180,9 @@ def test_the_certificate_leaves_padding_out(rng):
     cost[:, :5] = rng.normal(size=(3, 5))
     price = np.zeros(16)
     price[:5] = 1 + rng.random(5)
-    _, bound = certificate(cost, price, np.array([0, 1, 2]), 5, np.zeros(SLOTS, np.int64))
+    _, bound = certificate(
+        cost, price, np.array([0, 1, 2]), 5, np.empty(3), np.zeros(SLOTS, np.int64)
+    )
     least = (cost[:, :5] + price[:5]).min(1)
     assert bound == pytest.approx(least.sum() - price[:5].sum() + 2 * price[:5].min(), abs=1e-12)
 

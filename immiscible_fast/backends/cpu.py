@@ -65,7 +65,8 @@ def solve_wide(
         nothing = np.zeros(batch)
         empty = np.empty((batch, n), np.int64)
         return Solution(
-            empty, nothing, nothing.copy(), np.ones(batch, np.bool_), np.zeros((batch, m))
+            *(empty, nothing, nothing.copy(), np.ones(batch, np.bool_)),
+            *(np.zeros((batch, m)), np.zeros((batch, n))),
         )
     if method == "scipy":
         from . import reference
@@ -92,13 +93,8 @@ def solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> Sol
     wide = solve_wide(np.ascontiguousarray(costs.transpose(0, 2, 1)), method, tol)
     index = np.full((batch, n), -1, np.int64)
     np.put_along_axis(index, wide.index, np.arange(m)[None], axis=1)
-    if m == 0:
-        return wide._replace(index=index, prices=wide.prices[:, :0])
-    # The dual of a column is the least that it costs with the prices of the rows.
-    prices = -(costs + wide.prices[:, :, None]).min(1)
-    least = np.sort((costs + prices[:, None, :]).min(2), axis=1)[:, :m]
-    bound = np.where(np.isnan(prices[:, 0]), -np.inf, least.sum(1) - prices.sum(1))
-    return wide._replace(index=index, prices=prices, lower_bound=bound)
+    # The dual of a column is what it costs at the prices of the rows; the bound is one for both.
+    return wide._replace(index=index, prices=-wide.duals, duals=-wide.prices)
 
 
 def check_finite(x: Tensor, noise: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -23,11 +24,14 @@ from immiscible_fast.kernels.cpu.solver import (
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
 
 from .. import validation
+from .rounding import exact_sum, scaled_down
 from .solution import LargeConstants, Solution
 from .threads import share
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
 WATCHED_FROM = (1 << 20) + 1  # entries; fewer are solved before anybody can lose patience
+ROOMY = 990  # exponent of costs that leaves room for prices above, in float64
+LEAST = math.ulp(0.0)
 
 
 def solve(
@@ -50,16 +54,15 @@ def solve(
         costs = np.array(costs, order="C")  # another layout, or one locked, would be compiled anew
     start = np.empty((batch, m)) if prices is None else prices.copy()
     index = np.empty((batch, n), np.int64)
-    value = np.empty((batch, 2))
+    value, dual = np.empty((batch, 2)), np.empty((batch, n))
     work = np.zeros((batch, SLOTS), np.int64)
     warm = prices is not None
 
     worst = []
 
     def run(begin: int, end: int) -> None:
-        worst.append(
-            solve_range(costs, begin, end, constants, exact, tol, warm, start, index, value, work)
-        )
+        answer = start, index, value, dual, work
+        worst.append(solve_range(costs, begin, end, constants, exact, tol, warm, *answer))
 
     workers = 1
     if batch > 1 and costs.size >= THREADED_FROM:
@@ -84,7 +87,7 @@ def solve(
     converged = np.empty(batch, np.bool_)
     converged.fill(True)
     counts = work[:, : len(COUNTERS)]
-    return Solution(index, value[:, 0], value[:, 1], converged, start, counts)
+    return Solution(index, value[:, 0], value[:, 1], converged, start, dual, counts)
 
 
 def assign(costs: NDArray[np.floating], *, constants: float = np.inf) -> NDArray[np.int64]:
@@ -126,32 +129,36 @@ def _available_cores() -> int:
 def _solve_scaled(
     costs: NDArray[np.floating], *, exact: bool, tol: float, threads: int | None
 ) -> Solution:
-    """Costs too large or too small for their type: solve them in float64, scaled by a power of
-    two."""
-    magnitude = np.abs(costs).max(axis=(1, 2), keepdims=True)
-    if not np.isfinite(magnitude).all():
-        magnitude = np.abs(costs).max(
-            axis=(1, 2), keepdims=True, where=np.isfinite(costs), initial=0
-        )
-    exponent = np.frexp(magnitude.astype(np.float64))[1]
-    scaled = _scaled(costs, -exponent)
+    """Costs too large or too small for their type: solve them scaled by a power of two, the least
+    one that float64 needs. The cost is that of the entries as they were given."""
+    finite = np.abs(costs).max(axis=(1, 2), where=np.isfinite(costs), initial=0)
+    exponent = np.frexp(finite.astype(np.float64))[1].astype(np.int64)
+    if costs.dtype == np.float64:
+        exponent = np.where(exponent > 0, np.maximum(exponent - ROOMY, 0), exponent)
+    power = exponent[:, None, None].astype(np.int32)
+    scaled = _scaled(costs, -power)
+    changed = (np.ldexp(scaled, power) != costs).any((1, 2)).tolist()
     solution = solve(scaled, exact=exact, tol=tol, threads=threads)
-    with np.errstate(over="ignore"):  # a sum beyond float64 is infinite, as numpy's own is
-        return solution._replace(
-            cost=np.ldexp(solution.cost, exponent[:, 0, 0]),
-            lower_bound=np.ldexp(solution.lower_bound, exponent[:, 0, 0]),
-            prices=np.ldexp(solution.prices, exponent[:, 0]),
+    cost, bound = np.empty(len(costs)), np.empty(len(costs))
+    for b, index in enumerate(solution.index):
+        paid = costs[b, np.arange(index.size), index].tolist()
+        cost[b] = exact_sum(paid, np.inf)
+        # An entry loses at most half of the least number, and the optimum that of each pair.
+        lost = LEAST * index.size if changed[b] else 0.0
+        scaled_bound = exact_sum([solution.lower_bound[b], -lost], -np.inf)
+        bound[b] = scaled_down(scaled_bound, exponent[b])
+    with np.errstate(over="ignore"):
+        prices, duals = (
+            np.ldexp(field, exponent[:, None]) for field in (solution.prices, solution.duals)
         )
+    return solution._replace(cost=cost, lower_bound=bound, prices=prices, duals=duals)
 
 
 def _scaled(costs: NDArray[np.floating], exponent: NDArray[np.integer]) -> NDArray[np.floating]:
     """``costs * 2 ** exponent``, in their own type if no digit is lost there, else in float64."""
-    own = costs.dtype.type
-    half = exponent // 2  # the power itself may be out of range where the product is not
-    factors = np.ldexp(own(1), half), np.ldexp(own(1), exponent - half)
     with np.errstate(under="ignore"):
-        scaled: NDArray[np.floating] = costs * factors[0] * factors[1]
-        if costs.dtype == np.float64 or np.array_equal(scaled / factors[1] / factors[0], costs):
+        scaled: NDArray[np.floating] = np.ldexp(costs, exponent)
+        if costs.dtype == np.float64 or np.array_equal(np.ldexp(scaled, -exponent), costs):
             return scaled
     wide: NDArray[np.floating] = np.ldexp(costs.astype(np.float64), exponent)
     return wide

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from .rounding import exact_sum
 from .solution import Solution
 
 
@@ -16,11 +17,12 @@ def solve(costs: NDArray[np.floating]) -> Solution:
     total = np.empty(batch)
     for b, cost in enumerate(costs):
         rows, index[b] = linear_sum_assignment(cost)
-        total[b] = cost[rows, index[b]].sum(dtype=np.float64)
+        total[b] = exact_sum(cost[rows, index[b]].tolist(), np.inf)
     return Solution(
         index=index,
         cost=total,
         lower_bound=np.full(batch, -np.inf),
         converged=np.ones(batch, np.bool_),
         prices=np.full((batch, m), np.nan),
+        duals=np.full((batch, n), np.nan),
     )

@@ -17,6 +17,7 @@ class Solution(NamedTuple):
     lower_bound: NDArray[np.float64]  # (B,)
     converged: NDArray[np.bool_]  # (B,)
     prices: NDArray[np.float64]  # (B, m)
+    duals: NDArray[np.float64]  # (B, n) row minima of cost + price, rounded
     work: NDArray[np.int64] | None = None  # (B, counters), see kernels/cpu/work.py
 
 

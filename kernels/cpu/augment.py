@@ -326,12 +326,13 @@ def find_paths(cost, price, dual, owner, column, lists, starts, count, patience,
 
 
 @njit
-def exact_finish(cost, price, owner, column, lists, tied, work):
+def exact_finish(cost, price, owner, column, lists, tied, bids, work):
     """Make the assignment optimal; False when the costs are infeasible.
 
     ``price`` (width,) are the auction's prices in float64, raised in place; ``column`` (n + 1,)
     ends in the dummy. If ``tied``, nothing is assigned yet, ``lists`` are still to be filled, and
-    the columns of a square problem are reduced.
+    the columns of a square problem are reduced. Without ``bids``, only paths raise prices: from
+    none, by no more than the assignment costs above the minima of the rows.
     """
     n, m = cost.shape[0], owner.shape[0]
     dual = np.zeros(n + 1)
@@ -343,7 +344,7 @@ def exact_finish(cost, price, owner, column, lists, tied, work):
             refill_all(cost, low, lists, work)
     else:
         frees = tight_start(cost, price, dual, owner, column, lists, free, work)
-    if n == m:
+    if n == m and bids:
         budget = BIDS_PER_ROW * frees
         frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
     found = find_paths(cost, price, dual, owner, column, lists, free, frees, ENDLESS, work)

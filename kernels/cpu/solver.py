@@ -17,7 +17,7 @@ from .certificate import certificate
 from .jit import entry_point
 from .jonker_volgenant import assign, column_minima, new_space
 from .rectangle import assign_rows, magnitude
-from .statistics import centred_statistics, copies, finite_statistics, has_invalid
+from .statistics import centred_statistics, copies, finite_statistics, not_finite
 from .ties import reduce_columns
 from .vector import GROUPS, WIDTH
 from .work import SLOTS, STOP
@@ -36,7 +36,28 @@ STRUCTURED = (0.35, 70.0)  # spread below this, and this over m, in standard dev
 COPIES = 3.0  # so do rows that have so many equal ones
 ROUGH, STRUCTURED_FACTOR = 2.0, 6.0  # least spread for the first eps, in them; and its factor
 DWARF = 1e5  # prices this much larger than the costs that are paid
+LOOSE = 1e-12  # of the costs that are paid: a gap that smaller prices would close
+SMALLER = 2.0**-540  # so that squares of the largest costs can be added up
 ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
+
+
+@njit
+def _statistics(cost, m, mean, totals, work):
+    """(``INVALID`` or not, std, magnitude) of the costs; not finite if they are beyond float64."""
+    deviation, magnitude = centred_statistics(cost, 1.0, m, mean, totals, work)
+    if np.isfinite(deviation + magnitude):
+        return SOLVED, deviation, magnitude
+    invalid, forbidding = not_finite(cost, m, work)
+    if invalid:
+        return INVALID, deviation, magnitude
+    if forbidding:
+        mean[:] = 0
+        deviation, magnitude = finite_statistics(cost, 1.0, m, work)
+        if not np.isfinite(deviation + magnitude):
+            deviation, magnitude = finite_statistics(cost, SMALLER, m, work)
+    else:
+        deviation, magnitude = centred_statistics(cost, SMALLER, m, mean, totals, work)
+    return SOLVED, deviation, magnitude
 
 
 @njit
@@ -74,7 +95,36 @@ def _prices_dwarf_costs(cost, index, price, m):
 
 
 @njit
-def _solve_wide(cost, m, price, index, value, work):
+def _shift(price, m):
+    """Take a constant from prices that differ by less than they are large: no digit changes, and
+    sums with costs keep more of theirs."""
+    least, largest = price[:m].min(), price[:m].max()
+    if 0 < largest <= 2 * least:
+        price[:m] -= least
+    elif 2 * largest <= least < 0:
+        price[:m] -= largest
+
+
+@njit
+def _conclude(cost, price, column, m, final, index, value, dual, work):
+    """Write the answer and its certificate; prices may change if they are the ``final`` ones."""
+    if final:
+        _shift(price, m)
+    index[:] = column[: cost.shape[0]]
+    value[0], value[1] = certificate(cost, price, index, m, dual, work)
+
+
+@njit
+def _is_loose(cost, index, value):
+    """Whether the gap is more than the rounding of the costs that are paid."""
+    paid = 0.0
+    for i in range(index.shape[0]):
+        paid += abs(np.float64(cost[i, index[i]]))
+    return not value[0] - value[1] <= LOOSE * paid
+
+
+@njit
+def _solve_wide(cost, m, price, index, value, dual, work):
     """Solve one problem of fewer rows than columns, if it can be done without an auction."""
     n, width = cost.shape
     final = np.zeros(width)
@@ -91,10 +141,9 @@ def _solve_wide(cost, m, price, index, value, work):
         return INFEASIBLE
     if found == LONG:
         return UNSOLVED
-    index[:] = column[:n]
-    value[0], value[1] = certificate(cost, final, index, m, work)
+    _conclude(cost, final, column, m, True, index, value, dual, work)
     price[:m] = final[:m]
-    return SOLVED
+    return UNSOLVED if _is_loose(cost, index, value) else SOLVED
 
 
 @njit
@@ -117,7 +166,7 @@ def _solve_small(cost, m, constants, index, work):
     price = space[0]
     if constants < np.inf:
         totals = np.empty(cost.shape[0])
-        deviation, size = centred_statistics(cost, m, price, totals, work)
+        deviation, size = centred_statistics(cost, 1.0, m, price, totals, work)
         if not size <= constants * deviation:
             return CONSTANTS, price
     largest, valid = column_minima(cost, space, work)
@@ -133,26 +182,21 @@ def _solve_small(cost, m, constants, index, work):
 
 
 @njit
-def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, work):
+def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, dual, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
     if n < m:
-        solved = _solve_wide(cost, m, price, index, value, work)
+        solved = _solve_wide(cost, m, price, index, value, dual, work)
         if solved != UNSOLVED:
             return solved
     mean = np.zeros(width)
     totals = np.zeros(n)
-    deviation, magnitude = centred_statistics(cost, m, mean, totals, work)
+    status, deviation, magnitude = _statistics(cost, m, mean, totals, work)
     if constants < np.inf and not magnitude <= constants * deviation:
         return CONSTANTS
-    if not np.isfinite(deviation + magnitude):
-        if has_invalid(cost, m, work):
-            return INVALID
-        mean[:] = 0
-        deviation, magnitude = finite_statistics(cost, m, work)
-        if not np.isfinite(deviation):
-            return RESCALE
-    if not _range_is_safe(cost, magnitude):
+    if status == INVALID:
+        return INVALID
+    if not (np.isfinite(deviation) and _range_is_safe(cost, magnitude)):
         return RESCALE
     groups = np.empty(GROUPS, cost.dtype)
     index_, value_, count_, bound_ = new_candidates(cost, m >= LISTED_FROM)
@@ -183,32 +227,28 @@ def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, 
         finished, dry = auction(cost, working, owner, column, lists, first, last, factor, work)
         if dry:
             lists = unlisted(cost, lists)
-    cold = exact and tied and not working.any()
     final = np.zeros(width)
     final[:m] = working[:m]
     finish = exact or not finished
-    if finish and not exact_finish(cost, final, owner, column, lists, exact and tied, work):
+    if finish and not exact_finish(cost, final, owner, column, lists, exact and tied, True, work):
         return INFEASIBLE
-    index[:] = column[:n]
-    value[0], value[1] = certificate(cost, final, index, m, work)
+    _conclude(cost, final, column, m, finish, index, value, dual, work)
     if not finish and value[0] - value[1] > n * tolerance * deviation:
         # Rounding kept the auction from what was asked; its prices are still a good start.
         finish = True
-        if not exact_finish(cost, final, owner, column, lists, False, work):
+        if not exact_finish(cost, final, owner, column, lists, False, True, work):
             return INFEASIBLE
-        index[:] = column[:n]
-        value[0], value[1] = certificate(cost, final, index, m, work)
-    if finish and not cold and _prices_dwarf_costs(cost, index, final, m):
-        # Few digits of the costs are left beside such prices: start again without any.
+        _conclude(cost, final, column, m, True, index, value, dual, work)
+    if finish and _is_loose(cost, index, value):
+        # Few digits of the costs are left beside large prices: start again without any.
         final[:] = 0
         working[:] = 0
         owner[:] = -1
         column[:] = -1
         refill_all(cost, working, lists, work)
-        if not exact_finish(cost, final, owner, column, lists, False, work):
+        if not exact_finish(cost, final, owner, column, lists, False, False, work):
             return INFEASIBLE
-        index[:] = column[:n]
-        value[0], value[1] = certificate(cost, final, index, m, work)
+        _conclude(cost, final, column, m, True, index, value, dual, work)
     price[:m] = final[:m]
     return SOLVED
 
@@ -223,17 +263,19 @@ def _source_digest() -> str:
 
 def make_solver(stamp: str) -> Any:
     """The compiled ``solve_range(cost, begin, end, constants, exact, tolerance, warm, price, index,
-    value, work)``, which returns the worst status.
+    value, dual, work)``, which returns the worst status.
 
     It solves problems ``begin`` to ``end`` of ``cost`` (B, n, m), n <= m, float32 or float64.
     ``price`` (B, m) float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value``
-    (B, 2) float64 (cost, lower bound) and ``work`` (B, 16) are written. ``tolerance`` is in units
-    of the std of the centred costs, per row; a problem whose costs are over ``constants`` times
-    that std in size is not solved, unless that is infinite.
+    (B, 2) float64 (cost, lower bound), ``dual`` (B, n) float64 and ``work`` (B, 16) are written.
+    ``tolerance`` is in units of the std of the centred costs, per row; a problem whose costs are
+    over ``constants`` times that std in size is not solved, unless that is infinite.
     """
 
     @entry_point
-    def solve_range(cost, begin, end, constants, exact, tolerance, warm, price, index, value, work):
+    def solve_range(
+        cost, begin, end, constants, exact, tolerance, warm, price, index, value, dual, work
+    ):
         _ = stamp
         m = cost.shape[2]
         worst = SOLVED
@@ -241,15 +283,16 @@ def make_solver(stamp: str) -> Any:
             if work[b, STOP] != 0:
                 return STOPPED
             matrix = _padded(cost[b])
-            p, i, v, w = price[b], index[b], value[b], work[b]
+            p, i, v, d, w = price[b], index[b], value[b], dual[b], work[b]
             status = UNSOLVED
             if m <= SMALL and not warm:
                 status, final = _solve_small(matrix, m, constants, i, w)
                 if status == SOLVED:
-                    v[0], v[1] = certificate(matrix, final, i, m, w)
+                    _conclude(matrix, final, i, m, True, i, v, d, w)
                     p[:] = final[:m]
+                    status = UNSOLVED if _is_loose(matrix, i, v) else SOLVED
             if status == UNSOLVED:
-                status = _solve_one(matrix, m, constants, exact, tolerance, warm, p, i, v, w)
+                status = _solve_one(matrix, m, constants, exact, tolerance, warm, p, i, v, d, w)
             worst = max(worst, STOPPED if work[b, STOP] != 0 else status)
         return worst
 

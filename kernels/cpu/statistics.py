@@ -12,10 +12,11 @@ SAMPLED_PAIRS = 512
 
 
 @njit(fastmath={"reassoc"})
-def row_sums(row, shift, column_sum, m):
+def row_sums(row, factor, start, shift, column_sum, m):
+    """(sum, sum of squares) of the scaled row less ``start`` and the ``shift`` of each column."""
     total, square = 0.0, 0.0
     for j in range(m):
-        x = np.float64(row[j]) - shift
+        x = (np.float64(row[j]) * factor - start) - shift[j]
         column_sum[j] += x
         total += x
         square += x * x
@@ -31,32 +32,38 @@ def smallest(price, m):
 
 
 @kernel
-def count_invalid(row, m):
-    bad = 0
+def count_not_finite(row, m):
+    """(entries that are NaN or -inf, entries that are inf)."""
+    invalid, infinite = 0, 0
     for j in range(m):
-        bad += 0 if row[j] > -np.inf else 1
-    return bad
+        invalid += 0 if row[j] > -np.inf else 1
+        infinite += 1 if row[j] == np.inf else 0
+    return invalid, infinite
 
 
 @kernel
-def has_invalid(cost, m, work):
-    """NaN or minus infinity anywhere?"""
+def not_finite(cost, m, work):
+    """(NaN or minus infinity anywhere?, infinity anywhere?)"""
+    forbidding = False
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
         work[PASS_SCANS] += 1
-        if count_invalid(cost[i], m) > 0:
-            return True
-    return False
+        invalid, infinite = count_not_finite(cost[i], m)
+        if invalid > 0:
+            return True, forbidding
+        forbidding = forbidding or infinite > 0
+    return False, forbidding
 
 
 @njit(fastmath={"reassoc"})
-def finite_sums(row, shift, m):
-    """(how many entries are finite, their sum, and that of their squares), less ``shift``."""
+def finite_sums(row, factor, shift, m):
+    """(how many entries are finite, their sum, and that of their squares), scaled, less
+    ``shift``."""
     count, total, square = 0, 0.0, 0.0
     for j in range(m):
         finite = row[j] < np.inf
-        x = np.float64(row[j]) - shift if finite else 0.0
+        x = np.float64(row[j]) * factor - shift if finite else 0.0
         count += 1 if finite else 0
         total += x
         square += x * x
@@ -64,13 +71,13 @@ def finite_sums(row, shift, m):
 
 
 @njit
-def finite_moments(cost, shift, m, work):
+def finite_moments(cost, factor, shift, m, work):
     count, total, square = 0, 0.0, 0.0
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
         work[PASS_SCANS] += 1
-        some, part, squares = finite_sums(cost[i], shift, m)
+        some, part, squares = finite_sums(cost[i], factor, shift, m)
         count += some
         total += part
         square += squares
@@ -78,13 +85,13 @@ def finite_moments(cost, shift, m, work):
 
 
 @njit
-def finite_statistics(cost, m, work):
+def finite_statistics(cost, factor, m, work):
     """``centred_statistics`` over the finite entries alone, uncentred."""
-    count, total, _ = finite_moments(cost, 0.0, m, work)
+    count, total, _ = finite_moments(cost, factor, 0.0, m, work)
     centre = total / count
-    _, _, square = finite_moments(cost, centre, m, work)
+    _, _, square = finite_moments(cost, factor, centre, m, work)
     deviation = np.sqrt(square / count)
-    return deviation, np.hypot(deviation, centre)
+    return deviation / factor, np.hypot(deviation, centre) / factor
 
 
 @kernel
@@ -105,29 +112,42 @@ def copies(totals):
 
 
 @njit
-def centred_statistics(cost, m, mean, totals, work):
-    """(std of the doubly centred costs, their root mean square); ``mean`` (width,) gets the column
-    means less their mean, ``totals`` (n,) the sums of the rows, each less the same constant.
+def centred_statistics(cost, factor, m, mean, totals, work):
+    """(std of the doubly centred costs, about their root mean square); ``mean`` (width,) gets the
+    column means less their mean, ``totals`` (n,) the sums of the rows.
 
-    A result that is not finite says that the costs are not, or that their squares overflow.
+    The first row and column are subtracted from all: however large its constants are, what is left
+    of a cost is of the size of the std, and no variance is lost in a difference of large numbers.
+    A result that is not finite says that the costs are not, or that their squares overflow; they
+    are multiplied by ``factor``, a power of two, first.
     """
     n = cost.shape[0]
+    shift = np.zeros(mean.shape[0])
+    first = np.float64(cost[0, 0]) * factor
+    for j in range(m):
+        shift[j] = np.float64(cost[0, j]) * factor - first
     mean[:] = 0.0
-    shift = np.float64(cost[0, 0])  # keeps the digits of differences under a common offset
-    total, square, rows = 0.0, 0.0, 0.0
+    total, square, rows, size = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
         if work[STOP] != 0:
             break
         work[PASS_SCANS] += 1
-        row_total, row_square = row_sums(cost[i], shift, mean, m)
-        totals[i] = row_total
+        start = np.float64(cost[i, 0]) * factor
+        row_total, row_square = row_sums(cost[i], factor, start, shift, mean, m)
+        totals[i] = row_total + m * start
         total += row_total
         square += row_square
         rows += row_total * row_total
+        size += start * start
     centre = total / (n * m)
-    columns = 0.0
+    columns, offset, shifts = 0.0, 0.0, 0.0
     for j in range(m):
         mean[j] = mean[j] / n - centre
         columns += mean[j] * mean[j]
+        offset += shift[j] / m
+        shifts += shift[j] * shift[j]
+    for j in range(m):
+        mean[j] = (mean[j] + (shift[j] - offset)) / factor
     variance = square / (n * m) - rows / (n * m * m) - columns / m
-    return np.sqrt(max(variance, 0.0)), np.hypot(np.sqrt(square / (n * m)), shift)
+    magnitude = np.sqrt(square / (n * m) + size / n + shifts / m)
+    return np.sqrt(max(variance, 0.0)) / factor, magnitude / factor

@@ -61,11 +61,13 @@ class _Row:
         target = self.b.bitcast(self.b.gep(pointer, [offset]), vector.type.as_pointer())
         self.b.store(vector, target, align=align)
 
-    def value(self, offset: Any) -> Any:
+    def wide_cost(self, offset: Any) -> Any:
+        """The costs there, in the type of the prices."""
         cost = self.load(self.cost, offset, self.cost_type)
-        if self.cost_type != self.type:
-            cost = self.b.fpext(cost, self.vector)
-        return self.b.fadd(cost, self.load(self.price, offset, self.type))
+        return cost if self.cost_type == self.type else self.b.fpext(cost, self.vector)
+
+    def value(self, offset: Any) -> Any:
+        return self.b.fadd(self.wide_cost(offset), self.load(self.price, offset, self.type))
 
     def splat(self, scalar: Any, scalar_type: Any = None) -> Any:
         vector = ir.VectorType(scalar_type or self.type, WIDTH)
@@ -323,11 +325,65 @@ def list_top2(typing, value, i, price, index, count):
                 at = ir.Constant(_I32, lane)
                 j = builder.zext(builder.extract_element(column, at), _I64)
                 price = builder.insert_element(price, builder.load(builder.gep(row.price, [j])), at)
-            cost = row.load(row.cost, offset, row.cost_type)
-            if row.cost_type != row.type:
-                cost = builder.fpext(cost, row.vector)
-            best.update(builder.fadd(cost, price), column)
+            best.update(builder.fadd(row.wide_cost(offset), price), column)
         return context.make_tuple(builder, signature.return_type, best.result())
+
+    return signature, generate
+
+
+@intrinsic
+def row_least(typing, cost, i, price):
+    """(s, e): the smallest ``c_ij + p_j`` is s + e exactly, s rounded and e its error; in float64.
+
+    Rounding is monotone, so the least of the exact sums is among the least of the rounded ones.
+    Errors (Knuth's two-sum) are looked at only where a block of columns reaches the least so far.
+    """
+    signature = types.Tuple((types.float64, types.float64))(cost, types.intp, price)
+
+    def generate(context, builder, signature, args):
+        row = _Row(context, builder, signature, args)
+        first = cgutils.alloca_once_value(builder, row.infinity())
+        error = cgutils.alloca_once_value(builder, row.splat(ir.Constant(row.type, 0.0)))
+        least = cgutils.alloca_once_value(builder, ir.Constant(row.type, float("inf")))
+
+        def update(offset: Any) -> None:
+            c, p = row.wide_cost(offset), row.load(row.price, offset, row.type)
+            s = builder.fadd(c, p)
+            q = builder.fsub(s, c)
+            e = builder.fadd(builder.fsub(c, builder.fsub(s, q)), builder.fsub(p, q))
+            best, lost = builder.load(first), builder.load(error)
+            less = builder.fcmp_ordered("<", s, best)
+            tied = builder.and_(
+                builder.fcmp_ordered("==", s, best), builder.fcmp_ordered("<", e, lost)
+            )
+            builder.store(builder.select(less, s, best), first)
+            builder.store(builder.select(builder.or_(less, tied), e, lost), error)
+
+        def fold() -> None:
+            builder.store(row.fold(builder.load(first), row.minimum), least)
+
+        step = WIDTH * _UNROLL
+        blocks = builder.and_(row.m, _int(-step))
+        with cgutils.for_range_slice(builder, _int(0), blocks, _int(step), _I64) as (offset, _):
+            offsets = [builder.add(offset, _int(at)) for at in range(0, step, WIDTH)]
+            limit = row.splat(builder.load(least))
+            hits = ir.Constant(_I16, 0)
+            for at in offsets:
+                reached = builder.fcmp_ordered("<=", row.value(at), limit)
+                hits = builder.or_(hits, builder.bitcast(reached, _I16))
+            with builder.if_then(builder.icmp_unsigned("!=", hits, ir.Constant(_I16, 0))):
+                for at in offsets:
+                    update(at)
+                fold()
+        with cgutils.for_range_slice(builder, blocks, row.whole, _int(WIDTH), _I64) as (offset, _):
+            update(offset)
+        with builder.if_then(builder.icmp_signed("<", row.whole, row.m)):
+            update(builder.sub(row.m, _int(WIDTH)))
+        fold()
+        lanes = builder.fcmp_ordered("==", builder.load(first), row.splat(builder.load(least)))
+        errors = builder.select(lanes, builder.load(error), row.infinity())
+        pair = builder.load(least), row.fold(errors, row.minimum)
+        return context.make_tuple(builder, signature.return_type, pair)
 
     return signature, generate
 
