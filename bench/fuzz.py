@@ -2,6 +2,7 @@
 
     python -m bench.fuzz --minutes 10            # or: make fuzz MINUTES=10
     python -m bench.fuzz --seed 7 --replay 1234  # problem 1234 of the run with seed 7, once more
+    python -m bench.fuzz --certificates 100000   # bounds of small problems, in exact arithmetic
 
 Families of ``tests/families.py``, shapes from 0 up, dtypes, methods and options follow from the
 seed and the number of the problem; ``fuzz_problems`` says what is wrong. A failing matrix is saved
@@ -25,8 +26,8 @@ from immiscible_fast.kernels.cpu.work import COUNTERS
 
 from immiscible_fast.backends import numba_cpu
 
+from . import certificates, record
 from . import fuzz_problems as problems
-from . import record
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = 2
@@ -122,6 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the run; drawn if not given")
     parser.add_argument("--replay", type=int, metavar="NUMBER", help="one problem of the run")
+    parser.add_argument("--certificates", type=int, metavar="COUNT", help="in exact arithmetic")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "fuzz")
     options = parser.parse_args(argv)
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
@@ -131,6 +133,11 @@ def main(argv: list[str] | None = None) -> int:
         print({key: value for key, value in tally.items() if value})
         return len(tally["failures"])
     print(f"seed {seed}", flush=True)
+    if options.certificates is not None:
+        found = certificates.run(options.certificates, seed)
+        path = record.save(options.out.with_name("certificates"), record.device_facts("cpu", 1), seed=seed, **found)
+        print(f"{found['certificates']:,} certificates, {len(found['lies'])} lies: {path}")
+        return int(bool(found["lies"]))
     results: Any = multiprocessing.Queue()
     arguments = [(seed, first, 60 * options.minutes, results) for first in range(PROCESSES)]
     workers = [multiprocessing.Process(target=run, args=each) for each in arguments]
@@ -140,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     for worker in workers:
         worker.join()
     run_facts = {"seed": seed, "minutes": options.minutes, "processes": PROCESSES}
-    path = record.save(options.out, record.device_facts("cpu", 1), **run_facts, **total)
+    path = record.save(options.out.with_name("certificates"), record.device_facts("cpu", 1), **run_facts, **total)
     print(f"{total['problems']:,} problems, {len(total['failures'])} failures: {path}")
     return int(bool(total["failures"]))
 

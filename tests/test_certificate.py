@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from checks import assert_rounded_up, cheapest_pairs, excess, lower_bound, optim
 from families import FAMILIES, LISTED, make
 
 from immiscible_fast import Assignment, solve_assignment
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import certificates
 
 PROVING = ("auto", "exact", "auction", "sinkhorn")
 
@@ -94,3 +100,28 @@ def test_scipy_claims_no_proof(rng):
         assert answer.lower_bound == -np.inf
         assert answer.gap == np.inf
         assert answer.prices.isnan().all()
+
+
+def test_no_certificate_lies_in_exact_arithmetic(rng):
+    found = certificates.run(3000, int(rng.integers(2**31)))
+    assert found["lies"] == []
+    for family, gap in found["largest_gap_of_exact"].items():
+        assert gap <= 1e-10, family
+    assert found["largest_gap_of_exact"]["integers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "index", "best"),
+    [
+        ([[1e25, 0.377], [1.05, 1e25]], [1, 0], 1.427),
+        ([[1e300, 1e-100, 1e-200]], [2], 1e-200),
+        ([[1.7e308, 1.0, 2.0], [1.0, 1.7e308, 1.7e308], [5.0, 3.0, 1.7e308]], [2, 0, 1], 6.0),
+    ],
+)
+def test_bounds_stay_tight_beside_huge_costs(cost, index, best):
+    for given in (cost, np.transpose(cost)):
+        answer = solve_assignment(torch.tensor(np.array(given)))
+        assert float(answer.cost) == best
+        assert 0 <= float(answer.gap) <= 1e-15 * best
+        assert answer.prices.isfinite().all()
+    assert solve_assignment(torch.tensor(cost, dtype=torch.float64)).index.tolist() == index
