@@ -135,7 +135,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f"seed {seed}", flush=True)
     if options.certificates is not None:
         found = certificates.run(options.certificates, seed)
-        path = record.save(options.out.with_name("certificates"), record.device_facts("cpu", 1), seed=seed, **found)
+        path = record.save(
+            options.out.with_name("certificates"), record.device_facts("cpu", 1), seed=seed, **found
+        )
         print(f"{found['certificates']:,} certificates, {len(found['lies'])} lies: {path}")
         return int(bool(found["lies"]))
     results: Any = multiprocessing.Queue()
@@ -147,7 +149,9 @@ def main(argv: list[str] | None = None) -> int:
     for worker in workers:
         worker.join()
     run_facts = {"seed": seed, "minutes": options.minutes, "processes": PROCESSES}
-    path = record.save(options.out.with_name("certificates"), record.device_facts("cpu", 1), **run_facts, **total)
+    path = record.save(
+        options.out.with_name("certificates"), record.device_facts("cpu", 1), **run_facts, **total
+    )
     print(f"{total['problems']:,} problems, {len(total['failures'])} failures: {path}")
     return int(bool(total["failures"]))
 

@@ -19,11 +19,19 @@ class Assignment(NamedTuple):
         sum_i min_j (c_ij + p_j) - sum_j p_j + (m - n) min_j p_j     if n <= m, and
         (sum of the m smallest min_j (c_ij + p_j)) - sum_j p_j       if n > m,
 
-    which is ``lower_bound``, computed in float64 from the costs as they were given.
+    from which ``lower_bound`` follows, from the costs as they were given (up to 2^53, if integers).
+    Roundings are accounted for, so that in exact arithmetic
+
+        lower_bound <= optimum <= cost:
+
+    the cost is the exact sum of the costs of the pairs, rounded up to a float64, and the bound is
+    rounded down; either is infinite where float64 overflows. ``gap == 0`` so is a proof that the
+    assignment is optimal, not only to rounding; and of integers, so is a gap below one. Other costs
+    may show an optimal assignment with a gap of a few units in the last place.
     """
 
     index: Tensor  # type: ignore[assignment]  # (n,) int64, column of each row; -1: unmatched, where n > m
-    cost: Tensor  # () float64, sum of the costs of the pairs
+    cost: Tensor  # () float64, sum of the costs of the pairs, rounded up
     lower_bound: Tensor  # () float64, no assignment costs less; -inf: no proof (method="scipy")
     converged: Tensor  # () bool, whether the method reached what was asked of it
     prices: Tensor  # (m,) float64, dual prices of the columns

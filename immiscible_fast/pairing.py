@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import ops, validation
 from .assignment import DEFAULT_TOL
-from .pairwise import flatten_samples, outside_autocast
+from .pairwise import flatten_samples, outside_autocast, working_dtype
 
 
 def fast_assign(
@@ -114,7 +114,7 @@ def fast_assign(
         sample_shape = images.shape[1 + batched :]
         images, noises = flatten_samples(images, noises, batched)
         if mask is not None:
-            weights = validation.check_mask(mask, sample_shape, images).reshape(-1)
+            weights = validation.check_mask(mask, sample_shape).reshape(-1)
             images, noises = _weighted(images, noises, weights, metric)
         if not batched:
             images, noises = images[None], noises[None]
@@ -170,6 +170,15 @@ def _check_finite(x: Tensor, noise: Tensor, even_on_gpu: bool = False) -> None:
 
 
 def _weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Scale both so that the plain metric of the result is the weighted one of the inputs."""
-    scale = weights if metric == "manhattan" else weights.sqrt()
-    return x * scale, noise * scale
+    """Scale both so that the plain metric of the result orders pairs as the weighted one does.
+
+    Weights count relative to the largest, which changes no assignment: equal ones change nothing.
+    """
+    if weights.numel() == 0:
+        return x, noise
+    largest = weights.max()
+    relative = weights / torch.where(largest > 0, largest, torch.ones_like(largest))
+    dtype = working_dtype(x, noise)
+    scale = relative if metric == "manhattan" else relative.sqrt()
+    scale = scale.to(device=x.device, dtype=dtype, non_blocking=True)
+    return x.to(dtype) * scale, noise.to(dtype) * scale

@@ -26,21 +26,29 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
+def check_number(name: str, value: object, wanted: str = "a number") -> float:
+    """A real number of any kind, as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be {wanted}, got {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} must fit into float64, got a larger number") from error
+
+
 def check_tolerance(tol: object) -> float:
-    if isinstance(tol, bool) or not isinstance(tol, (int, float)):
-        raise TypeError(f"tol must be a number, got {type(tol).__name__}")
-    if not 0 < tol <= LARGEST_FLOAT:
+    value = check_number("tol", tol)
+    if not 0 < value <= LARGEST_FLOAT:
         raise ValueError(f"tol must be positive and finite, got {tol}")
-    return float(tol)
+    return value
 
 
 def check_cost_limit(limit: object, maximize: bool) -> float:
     """The limit as a float, inf if there is none; of the negated costs, if ``maximize``."""
     if limit is None:
         return math.inf
-    if isinstance(limit, bool) or not isinstance(limit, numbers.Real):
-        raise TypeError(f"cost_limit must be a number or None, got {type(limit).__name__}")
-    value = -float(limit) if maximize else float(limit)
+    value = check_number("cost_limit", limit, "a number or None")
+    value = -value if maximize else value
     if not value > -math.inf:
         raise ValueError(
             f"cost_limit must not be NaN or {'inf' if maximize else '-inf'}, got {limit}"
@@ -163,13 +171,15 @@ def check_labels(labels: object, shape: torch.Size) -> Tensor:
     return tensor.to(torch.int64)
 
 
-def check_mask(mask: object, sample_shape: torch.Size, like: Tensor) -> Tensor:
-    """Non-negative weights of the coordinates, broadcast to the shape of one sample."""
+def check_mask(mask: object, sample_shape: torch.Size) -> Tensor:
+    """Non-negative weights of the coordinates, broadcast to the shape of one sample, in float32 or
+    float64."""
     weights = check_tensor("mask", mask)
     check_data("mask", weights)
     if weights.is_complex():
         raise TypeError(f"mask must have a real dtype, got {weights.dtype}")
-    weights = weights.to(device=like.device, dtype=like.dtype, non_blocking=True)
+    if not weights.is_floating_point() or weights.dtype.itemsize < 4:
+        weights = weights.to(torch.float32)
     try:
         weights = weights.expand(sample_shape)
     except RuntimeError as error:

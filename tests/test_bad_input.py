@@ -247,3 +247,22 @@ def test_options_cannot_be_given_by_position(call):
 def test_products_that_overflow_are_refused_in_words_about_the_samples():
     with pytest.raises(ValueError, match=r"\b(x|noise)\b"):
         fast_assign(X * 1e30, X * 1e30)
+
+
+def test_numbers_of_any_kind_are_tolerances_and_limits():
+    from fractions import Fraction
+
+    cost = torch.rand(5, 5)
+    for tol in (np.float32(0.1), np.int64(1), Fraction(1, 10)):
+        assert solve_assignment(cost, method="auction", tol=tol).converged
+    for limit in (np.float32(0.5), Fraction(1, 2)):
+        assert linear_sum_assignment(cost.numpy(), cost_limit=limit)[0].size <= 5
+
+
+def test_numbers_beyond_float64_are_refused():
+    cost = torch.rand(5, 5)
+    for huge in (10**400, -(10**400), 10**5000):
+        with pytest.raises(ValueError, match="cost_limit must fit into float64"):
+            linear_sum_assignment(cost, cost_limit=huge)
+        with pytest.raises(ValueError, match="tol must fit into float64"):
+            solve_assignment(cost, tol=huge)

@@ -115,3 +115,13 @@ def test_mask_features_and_labels_together(rng):
         member = (labels == label).nonzero()[:, 0]
         cost = naive(x[member][:, :3], noise[:, :3], "sqeuclidean", mask)
         assert total(cost, index[member]) == pytest.approx(optimum(cost[:, member].numpy()))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_mask_of_equal_weights_changes_nothing(dtype, metric, rng):
+    x, noise = draw(rng, 40, 6).to(dtype), draw(rng, 40, 6).to(dtype)
+    plain = fast_assign(x, noise, metric=metric)
+    for weight in (0.3, 1e5, 1e-9, 1e30):
+        mask = torch.full((6,), weight)
+        assert torch.equal(fast_assign(x, noise, metric=metric, mask=mask), plain)
