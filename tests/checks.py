@@ -82,16 +82,21 @@ def assert_rounded_up(value, terms):
     assert excess(math.nextafter(value, -math.inf), terms) < 0
 
 
-def assert_certified(cost, answer):
+def assert_certified(cost, answer, rounded=False):
     """lower_bound <= optimum <= cost in exact arithmetic; the cost is that of the matching, and the
-    bound the one that the prices prove."""
+    bound the one that the prices prove. Sums may be ``rounded`` anyhow, as on a GPU."""
     cost = np.asarray(cost)
     assert_matching(answer.index, *cost.shape)
     paid, cheapest = pairs(cost, answer.index), cheapest_pairs(cost)
-    assert_rounded_up(answer.cost, paid)
-    assert excess(float(answer.lower_bound), paid) <= 0
-    assert excess(float(answer.lower_bound), cheapest) <= 0
     bound, error = lower_bound(cost, answer.prices)
+    if rounded:
+        error += min(cost.shape) * rounding(cost)
+        assert abs(float(answer.cost) - math.fsum(paid)) <= error
+        assert float(answer.lower_bound) <= math.fsum(cheapest) + error
+    else:
+        assert_rounded_up(answer.cost, paid)
+        assert excess(float(answer.lower_bound), paid) <= 0
+        assert excess(float(answer.lower_bound), cheapest) <= 0
     assert float(answer.lower_bound) <= bound + error
     if cost.shape[0] <= cost.shape[1]:  # else there may be more to them than was claimed
         assert float(answer.lower_bound) >= bound - error
@@ -99,13 +104,14 @@ def assert_certified(cost, answer):
     return math.fsum(paid), math.fsum(cheapest), error
 
 
-def assert_exact(cost, answer):
+def assert_exact(cost, answer, rounded=False):
     """The answer is optimal, and says so."""
-    paid, best, _ = assert_certified(cost, answer)
+    paid, best, error = assert_certified(cost, answer, rounded)
     if is_integral(cost):
         assert paid == best
     assert abs(paid - best) <= rounding(cost)
-    assert 0 <= float(answer.gap) <= rounding(cost)
+    lost = error if rounded else 0.0
+    assert -lost <= float(answer.gap) <= rounding(cost) + lost
 
 
 def spread(cost):
@@ -114,13 +120,13 @@ def spread(cost):
     return (wide - wide.mean(0) - wide.mean(1)[:, None] + wide.mean()).std()
 
 
-def assert_within(cost, answer, tol):
+def assert_within(cost, answer, tol, rounded=False):
     """The answer is at most ``tol`` standard deviations a pair from optimal, and nearly says so."""
-    paid, best, error = assert_certified(cost, answer)
-    pairs, unit = min(np.shape(cost)), spread(cost)
-    assert paid - best <= tol * unit * pairs + rounding(cost)
+    paid, best, error = assert_certified(cost, answer, rounded)
+    count, unit = min(np.shape(cost)), spread(cost)
+    assert paid - best <= tol * unit * count + rounding(cost)
     # The bound is weaker by what an auction loses as it adds prices in the type of the costs,
     # and by the error of a standard deviation that is taken as a difference of squares.
     size, own = np.abs(cost).max(), np.finfo(np.asarray(cost).dtype)
-    proven = pairs * (1.001 * tol * unit + 1e-7 * tol * size + 64 * own.eps * size + own.tiny)
+    proven = count * (1.001 * tol * unit + 1e-7 * tol * size + 64 * own.eps * size + own.tiny)
     assert -error - rounding(cost) <= float(answer.gap) <= proven + error

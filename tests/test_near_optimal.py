@@ -119,3 +119,12 @@ def test_one_exponential_updates_as_two_do(shape, rng):
         room = torch.full_like(cost, torch.nan)
         found = annealed_sinkhorn.updated(g, cost, eps, share, room)
         assert (found - want).abs().max() <= 1e-6 * (1 + cost.abs().max())
+
+
+@pytest.mark.parametrize("size", [1e4, 1e8, 1e10])
+def test_constants_of_rows_and_columns_do_not_loosen_the_tolerance(size, rng):
+    noise = rng.normal(size=(100, 100))
+    for constants in (rng.normal(size=(100, 1)), rng.normal(size=100)):
+        cost = noise + size * constants
+        answer = solve(cost, method="auction", tol=0.01)
+        assert float(answer.gap) <= 1.01 * 0.01 * 100 * noise.std() + 1e-13 * size * 100
