@@ -20,7 +20,7 @@ class Assignment(NamedTuple):
         (sum of the m smallest min_j (c_ij + p_j)) - sum_j p_j       if n > m,
 
     from which ``lower_bound`` follows, from the costs as they were given (up to 2^53, if integers).
-    Roundings are accounted for, so that in exact arithmetic
+    On a CPU roundings are accounted for (on a GPU not yet), so that in exact arithmetic
 
         lower_bound <= optimum <= cost:
 
