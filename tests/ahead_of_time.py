@@ -34,6 +34,8 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from tests.ahead_of_time_cases import CASES, EVERYWHERE, MAIN, Case
+from tests.ptx_emulator.encode import encode
+from tests.ptx_emulator.ptx import UnsupportedPTX, parse
 
 MAIN_TARGET = "sm_90"
 TARGETS = {
@@ -78,6 +80,7 @@ class Row:
     matrix: list[str] = field(default_factory=list)
     seconds: float = 0.0
     error: str = ""
+    unknown: str = ""  # what the emulator does not know of it
 
 
 def cases() -> list[Case]:
@@ -169,6 +172,10 @@ def compile_job(job: Job) -> Row:
 def read_usage(row: Row, asm: dict[str, Any], log: str) -> None:
     """Registers, stack, spills and matrix instructions, from the assembler's own account."""
     if "ptx" in asm:
+        try:
+            encode(parse(asm["ptx"]))
+        except UnsupportedPTX as error:
+            row.unknown = str(error)
         row.registers = total(r"Used (\d+) registers", log)
         row.stack = total(r"(\d+) bytes stack frame", log)
         row.spills = total(r"(\d+) bytes spill", log)

@@ -60,6 +60,12 @@ def test_shared_memory_suffices(rows):
     assert broken([row for row in rows if row["shared"] > row["limit"]], "shared") == []
 
 
+def test_the_emulator_knows_every_instruction(rows):
+    """Of all devices whose matrices it multiplies; other launches than those it runs, too."""
+    emulated = [row for row in rows if row["target"] in ("sm_80", "sm_86", "sm_89", "sm_90")]
+    assert broken([row for row in emulated if row["unknown"]], "unknown") == []
+
+
 @pytest.mark.parametrize("arithmetic", ["fp16", "bf16", "tf32"])
 def test_products_run_on_the_tensor_cores_of_each_generation(rows, arithmetic):
     found = {

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 pytest.importorskip("triton")
-from ptx_emulator import Emulator, UnsupportedPTX
+from hand_written_ptx import kernel, run
+from ptx_emulator import UnsupportedPTX
 from ptx_emulator.compilation import has_compiler
 from ptx_emulator.forms import FORMS
 from ptx_emulator.ptx import BITS
@@ -36,26 +37,6 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 COMPARE |= {"lo": COMPARE["lt"], "ls": COMPARE["le"], "hi": COMPARE["gt"], "hs": COMPARE["ge"]}
 ROUND = {"rni": round, "rzi": math.trunc, "rmi": math.floor, "rpi": math.ceil}
-
-
-def kernel(body: str, threads: int = 32, parameters: int = 2, registers: str = "") -> str:
-    """PTX of a kernel that gets addresses in %a0, %a1, ..., and in %t its thread's number."""
-    names = [f"one_param_{k}" for k in range(parameters)]
-    loads = "\n".join(f"ld.param.b64 %a{k}, [{name}];" for k, name in enumerate(names))
-    head = ", ".join(f".param .u64 .ptr .global .align 1 {name}" for name in names)
-    return (
-        ".version 8.0\n.target sm_90\n.extern .shared .align 16 .b8 global_smem[];\n"
-        f".visible .entry one({head})\n.reqntid {threads}\n{{\n"
-        ".reg .pred %p<9>;\n.reg .b16 %h<9>;\n.reg .b32 %r<40>;\n.reg .b64 %d<9>;\n"
-        f".reg .b64 %a<9>;\n.reg .b32 %t;\n.reg .b64 %w;\n{registers}\n{loads}\n"
-        f"mov.u32 %t, %tid.x;\ncvt.u64.u32 %w, %t;\n{body}\nret;\n}}\n"
-    )
-
-
-def run(ptx: str, *tensors: torch.Tensor, shared: int = 0) -> None:
-    with Emulator("sm_90", "random") as emulator:
-        emulator.run_ptx(ptx, *tensors, shared=shared)
-    emulator.assert_clean()
 
 
 def samples(rng: np.random.Generator, kind: str, third: bool) -> np.ndarray:

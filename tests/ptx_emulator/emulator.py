@@ -180,8 +180,9 @@ class Emulator:
                 if value.numel():
                     views[value.untyped_storage().data_ptr()].append((k, name, value))
             else:
-                of = SCALARS[f"f{BITS[kind]}"] if isinstance(value, float) else np.int64
-                bits = np.array([value], SCALARS.get(kind, of))
+                of = SCALARS[f"f{BITS[kind]}"] if isinstance(value, float) else np.uint64
+                of = SCALARS.get(kind, of)
+                bits = np.array([value & 2**64 - 1 if of is np.uint64 else value], of)
             raw = bits.view(np.uint8)[: BITS[kind] // 8]
             parameters[k, : len(raw)] = raw
         self.launches += 1

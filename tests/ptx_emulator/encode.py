@@ -258,14 +258,11 @@ class Encoder:
 
     def layout(self, poison: int) -> tuple[dict[tuple[str, Any], int], Any, int]:
         """Offsets of constants and registers, wide ones first, the file, and its defined part."""
-        constants = {
-            key
-            for op in self.ops
-            for value in op.values()
-            for kind, key in (one for one in (value if isinstance(value, list) else [value])
-                              if isinstance(one, tuple))
-            if kind == "constant"
-        }  # fmt: skip
+        used = [*self.lists]
+        for op in self.ops:
+            for value in op.values():
+                used += value if isinstance(value, list) else [value]
+        constants = {one[1] for one in used if isinstance(one, tuple) and one[0] == "constant"}
         place: dict[tuple[str, Any], int] = {}
         at = 8 * LANES  # nothing is at 0: that means no register
         values = []

@@ -163,7 +163,7 @@ def observe(fault: Fault | None, answers: Any) -> None:
         sys.path.insert(0, name)
         os.environ |= {"IMMISCIBLE_BACKEND": "triton", "TRITON_INTERPRET": "0"}
         try:
-            from tests.ptx_emulator import scenarios
+            from . import scenarios
 
             answers.put(scenarios.observe(Path(name)))
         except BaseException as error:  # whatever a fault may lead to
