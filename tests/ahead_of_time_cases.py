@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from immiscible_fast.kernels.gpu.auction import auction
+from immiscible_fast.kernels.gpu.augment import augment_rows, restart_where_huge
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
-from immiscible_fast.kernels.gpu.exact import exact_finish, restart_where_huge
 from immiscible_fast.kernels.gpu.pairwise import pairwise
 from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
 from immiscible_fast.kernels.gpu.statistics import statistics
+from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 # Which targets a case is compiled for: all, the one that matters most, or none unless asked for.
 EVERYWHERE, MAIN, RARE = "everywhere", "main", "rare"
@@ -100,18 +100,19 @@ def pairwise_cases() -> Iterator[Case]:
 def solve(
     batch: int, n: int, m: int, dtype: torch.dtype = torch.float32, *, grouped: bool = False
 ) -> None:
-    """All stages of a solve, in the order of the backend's, warm and cold."""
+    """All stages of a solve, in the order of the backend's, near-optimal and exact."""
     ranges = [empty(batch * n, dtype=torch.int32) for _ in range(2)] if grouped else ()
     problems = Problems(empty(batch, n, m, dtype=dtype), *ranges)
     units, start = statistics(problems)
-    if n == m:
-        sinkhorn(problems, units, start)
-    for cold in (False, True):
-        column, left = auction(problems, units, start, 0.01, cold=cold)
-    price, proof = start.to(torch.float64), Proof.empty(problems)
-    certificate(problems, units, price, column, proof, left, left, 0.01)
-    exact_finish(problems, units, price, column, left)
-    restart_where_huge(problems, units, price, column, left)
+    price = sinkhorn(problems, units, start)
+    work, proof = Workspace.of(problems, price), Proof.empty(problems)
+    wanted = torch.ones_like(units.flags)
+    for exact in (False, True):
+        start_matching(problems, units, work, wanted)
+        left = grow_forests(problems, units, work, wanted, exact=exact)
+    certificate(problems, units, price, work.column, proof, wanted, left, 0.01)
+    augment_rows(problems, units, work, wanted)
+    restart_where_huge(problems, units, work, wanted)
 
 
 def solver_cases() -> Iterator[Case]:

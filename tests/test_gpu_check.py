@@ -43,9 +43,9 @@ def test_work_is_counted_by_hand():
     matrix = 4 * 1024**2
     assert counts.stage_bytes("certificate", 1024, 64) == matrix + 1024 * 20
     assert counts.stage_bytes("sinkhorn", 1024, 64, updates=2) == 2 * (
-        matrix + 2 * 128 * 1024 * 8 + 2 * 1024 * 4
+        matrix + 4 * 1024 * 4
     )
-    known = set(watch.STAGES.values()) - {"restart_where_huge"}
+    known = set(watch.STAGES.values()) - {"forests", "last resort", "restart"}
     assert all(counts.stage_bytes(stage, 64, 8) > 4 * 64 * 64 for stage in known)
     assert counts.stage_bytes("no such stage", 64, 8) is None
     assert counts.gigabytes_per_second(3_000_000, 1.0) == 3.0
@@ -57,9 +57,11 @@ def test_work_is_counted_by_hand():
 
 def test_the_solver_splits_rows_as_the_counts_say():
     from immiscible_fast.kernels.gpu.problems import Problems
+    from immiscible_fast.kernels.gpu.workspace import list_length
 
     for n in (1024, 2048, 2049, 8192, 8193):
         problems = Problems(torch.empty(1).expand(1, n, n))
+        assert counts.list_length(n) == list_length(problems)
         assert counts.rows_per_block(n) == problems.rows_per_block
 
 
@@ -341,7 +343,7 @@ def test_the_checkout_installs_without_a_network(tmp_path, monkeypatch):
 def test_links_stand_for_an_installation(tmp_path):
     environment = jobs.linked(tmp_path / "linked")
     folder = Path(environment["PYTHONPATH"])
-    assert (folder / "immiscible_fast" / "kernels" / "gpu" / "auction.py").is_file()
+    assert (folder / "immiscible_fast" / "kernels" / "gpu" / "forest.py").is_file()
     assert (folder / "bench" / "gpu_check.py").is_file()
 
 

@@ -94,31 +94,31 @@ def test_stages_and_kernels_are_marked_where_they_are_called(monkeypatch):
     by_name = {knob.name: knob for knob in tune.KNOBS}
     with (
         tune.turned(by_name["sinkhorn updates"], 2),
-        tune.turned(by_name["auction rounds"], 3),
+        tune.turned(by_name["bid rounds"], 3),
     ):
         rows = list(stages.measure(tiny(FakeClock())))
     assert not [row for row in rows if "skipped" in row]
     found = {row["case"]: row for row in rows}
-    assert {"distances", "statistics", "sinkhorn", "auction", "certificate"} <= set(found)
+    stages_of_all = {"distances", "statistics", "sinkhorn", "matching", "forests", "last resort"}
+    assert stages_of_all <= set(found)
     assert found["sinkhorn"]["device_ms"] > 0
-    assert found["update_rows_kernel"]["launches"] == 2
-    assert found["bid_kernel"]["launches"] == 3
-    assert found["bid_in_turn_kernel"]["launches"] == 1
-    assert found["exact_finish"]["gb_s"] is None
+    assert found["update_kernel"]["launches"] == 2
+    assert found["forest_kernel"]["launches"] == 1
+    assert found["forests"]["gb_s"] is None
 
 
 def test_knobs_are_turned_back():
-    from immiscible_fast.kernels.gpu import auction
+    from immiscible_fast.kernels.gpu import workspace
 
     from immiscible_fast.backends import triton_gpu
 
     assert all(tune.exists(knob) for knob in tune.KNOBS)
-    before = auction.ROUNDS, triton_gpu._precision
+    before = workspace.ROUNDS, triton_gpu._precision
     precision = next(knob for knob in tune.KNOBS if knob.name == "precision")
     with pytest.raises(ZeroDivisionError), tune.turned(precision, "tf32"):
         assert triton_gpu._precision(torch.device("cpu")) == "tf32"
         raise ZeroDivisionError
-    assert (auction.ROUNDS, triton_gpu._precision) == before
+    assert (workspace.ROUNDS, triton_gpu._precision) == before
 
 
 def test_products_are_checked_before_they_are_timed(monkeypatch):

@@ -43,7 +43,6 @@ def gpu(monkeypatch):
     monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
     if not torch.cuda.is_available():  # small problems, and the interpreter is slow
         monkeypatch.setattr(triton_gpu, "sinkhorn", partial(triton_gpu.sinkhorn, updates=8))
-        monkeypatch.setattr(sys.modules[triton_gpu.auction.__module__], "ROUNDS", 4)
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # poisons what torch.empty gives
     yield

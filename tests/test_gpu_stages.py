@@ -4,6 +4,8 @@ one, else in Triton's interpreter."""
 from __future__ import annotations
 
 import itertools
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +15,18 @@ from checks import assert_matching, optimum, spread
 
 pytest.importorskip("triton")
 
-from immiscible_fast.kernels.gpu.auction import auction
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import forests
+from families import make
+from immiscible_fast.kernels.gpu import augment, workspace
+from immiscible_fast.kernels.gpu import sinkhorn as sinkhorn_module
+from immiscible_fast.kernels.gpu.augment import augment_rows
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
-from immiscible_fast.kernels.gpu.exact import exact_finish
 from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import FIRST_EPS, LAST_EPS, OVER_RELAXATION, sinkhorn
 from immiscible_fast.kernels.gpu.statistics import DEGENERATE, INVALID, statistics
+from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 pytestmark = pytest.mark.emulated
 EDGES = (0, 1, 4, 5, 13, 20)  # of groups, some of them of one sample
@@ -88,27 +96,177 @@ def test_flags_name_costs_that_are_invalid_or_have_no_unit(rng, gpu_device):
 def sinkhorn_reference(cost, unit, price, updates):
     """The numbered steps of the kernel's text, in float64."""
     n, m = cost.shape
+    cost = np.vstack([cost, np.zeros((int(m > n), m))])
+    supply = np.append(np.ones(n), [m - n] * int(m > n))
     for step in range(updates):
         eps = unit * FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (updates - 1))
-        potential = -eps * np.logaddexp.reduce(-(cost + price) / eps, axis=1)
-        target = eps * (np.logaddexp.reduce((potential[:, None] - cost) / eps) - np.log(n / m))
+        plan = -(cost + price) / eps
+        plan = supply[:, None] * np.exp(plan - np.logaddexp.reduce(plan, axis=1)[:, None])
         omega = OVER_RELAXATION if step < updates - 1 else 1.0
-        price = price + omega * (target - price)
-    return price
+        price = price + omega * eps * np.log(np.maximum(plan.sum(0), 1e-6))
+    return np.maximum(price, np.sort(price)[m - n - 1]) if m > n else price
 
 
-@pytest.mark.parametrize("shape", [(2, 19, 19), (1, 40, 40), (1, 7, 40)])
-def test_sinkhorn_prices_are_those_of_float64(rng, gpu_device, shape):
-    cost = rng.normal(size=shape).astype(np.float32)
+@pytest.mark.parametrize("widest", [8192, 0])  # rows that are read once, and twice
+@pytest.mark.parametrize("shape", [(2, 19, 19), (1, 40, 40), (1, 7, 40), (1, 300, 3)])
+def test_sinkhorn_prices_are_those_of_float64(rng, gpu_device, monkeypatch, shape, widest):
+    monkeypatch.setattr(sinkhorn_module, "WIDEST", widest)
+    batch, n, m = shape if shape[1] <= shape[2] else (shape[0], shape[2], shape[1])
+    cost = rng.normal(size=(batch, n, m)).astype(np.float32)
     problems = problems_of(cost, gpu_device)
     units, price = statistics(problems)
-    start = np.asarray(price.cpu(), np.float64).reshape(shape[0], -1)
-    sinkhorn(problems, units, price, updates=6)
+    start = np.asarray(price.cpu(), np.float64).reshape(batch, -1)
+    got = sinkhorn(problems, units, price, updates=6).view(batch, -1).cpu()
     for b, one in enumerate(cost):
-        rows = np.arange(b * shape[1], (b + 1) * shape[1])
+        rows = np.arange(b * n, (b + 1) * n)
         want = sinkhorn_reference(working(one, units, b, rows), float(units.unit[b]), start[b], 6)
-        got = price.view(shape[0], -1)[b].cpu()
-        np.testing.assert_allclose(got, want, atol=2e-4)
+        np.testing.assert_allclose(got[b], want, atol=5e-4)
+
+
+@pytest.mark.parametrize("length", [2, 8, 32])
+@pytest.mark.parametrize("family", ["gaussian", "small_integers", "sparse", "zeros", "rows_twice"])
+def test_lists_hold_the_cheapest_and_bound_the_rest(rng, gpu_device, monkeypatch, family, length):
+    monkeypatch.setattr(workspace, "list_length", lambda problems: length)
+    n = int(rng.integers(3, 40))
+    cost = make(family, rng, n, n)
+    problems, work, price = matching_of(cost[None], gpu_device, bids=False)
+    value = cost * float(statistics(problems)[0].scale[0]) + price[0]
+    listed, costs = (part.view(n, length).cpu().numpy() for part in (work.listed, work.value))
+    for i, row in enumerate(value):
+        kept = listed[i][np.isfinite(costs[i])]
+        assert np.unique(kept).size == kept.size >= min(np.isfinite(row).sum(), length // 4, 1)
+        rest = np.delete(row, kept)
+        assert float(work.bound[i]) == (rest.min() if rest.size else np.inf)
+        assert row[kept].max() <= rest.min(initial=np.inf) or np.unique(row).size < n
+        np.testing.assert_array_equal(costs[i][np.isfinite(costs[i])] + price[0][kept], row[kept])
+        assert float(work.least[i]) == row.min()
+
+
+def matching_of(cost, device, *, bids=True):
+    """(problems, workspace with lists and a matching, prices before) of (B, n, m) costs."""
+    problems = problems_of(cost, device)
+    units, start = statistics(problems)
+    price = sinkhorn(problems, units, start, updates=3)
+    before = np.array(price.cpu()).reshape(len(cost), -1)
+    work = Workspace.of(problems, price)
+    start_matching(problems, units, work, torch.ones_like(units.flags), bids=bids)
+    return problems, work, before
+
+
+@pytest.mark.parametrize("family", ["gaussian", "small_integers", "rows_eightfold", "line"])
+@pytest.mark.parametrize("shape", [(30, 30), (20, 31), (1, 9)])
+def test_matchings_start_from_tight_pairs(rng, gpu_device, monkeypatch, family, shape):
+    monkeypatch.setattr(workspace, "list_length", lambda problems: 8)
+    cost = make(family, rng, *shape)
+    problems, work, _ = matching_of(cost[None], gpu_device)
+    value = cost * float(statistics(problems)[0].scale[0]) + work.price.cpu().numpy()
+    column, owner = work.column.cpu().numpy(), work.owner.cpu().numpy()
+    held = np.flatnonzero(column >= 0)
+    assert held.size > 0
+    np.testing.assert_array_equal(owner[column[held]], held)
+    np.testing.assert_allclose(value[held, column[held]], value[held].min(1), rtol=0, atol=1e-12)
+    assert (np.asarray(work.least.cpu())[column < 0] <= value[column < 0].min(1) + 1e-12).all()
+    n, m = shape
+    assert (owner == -2).sum() == m - n
+    assert (owner == -1).sum() == (column < 0).sum()
+    assert (work.price.cpu().numpy()[owner == -2] == work.price.min().item()).all()
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+@pytest.mark.parametrize("length", [4, 16])
+@pytest.mark.parametrize("family", ["images_and_noise", "small_integers", "rows_twice", "uniform"])
+def test_forests_do_what_their_reference_does(
+    rng, gpu_device, monkeypatch, family, length, patience
+):
+    """The same matching, prices and work, bit for bit."""
+    monkeypatch.setattr(workspace, "list_length", lambda problems: length)
+    monkeypatch.setattr(workspace, "PATIENCE", 2)
+    n = int(rng.integers(20, 50))
+    cost = make(family, rng, n, n, "float32")
+    problems = problems_of(cost[None], gpu_device)
+    units, start = statistics(problems)
+    price, wanted = start.to(torch.float64), torch.ones_like(units.flags)
+    state, counts = forests.solve(
+        cost.astype(np.float64) * float(units.scale[0]), price.cpu().numpy(),
+        length=length, rounds=workspace.ROUNDS, patience=patience,
+    )  # fmt: skip
+    work = Workspace.of(problems, price)
+    start_matching(problems, units, work, wanted)
+    left = grow_forests(problems, units, work, wanted, exact=patience == 0)
+    assert left.tolist() == [int((state.column < 0).any())]
+    for name in ("column", "owner", "price", "listed", "bound"):
+        want = torch.as_tensor(getattr(state, name).reshape(-1)).to(getattr(work, name))
+        assert torch.equal(getattr(work, name), want), name
+    assert dict(zip(workspace.REPORT, work.report[0].tolist(), strict=True)) == {
+        **counts, "scans": 0
+    }  # fmt: skip
+
+
+def proof_of(problems, units, work):
+    proof, every = Proof.empty(problems), torch.ones_like(units.flags)
+    certificate(
+        problems, units, work.price, work.column, proof, every, torch.empty_like(every), 0.0
+    )
+    return proof
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 40), (1, 20, 44), (1, 30, 31)])
+@pytest.mark.parametrize("length", [2, 16])
+def test_near_optimal_forests_pay_what_they_prove(rng, gpu_device, monkeypatch, shape, length):
+    monkeypatch.setattr(workspace, "list_length", lambda problems: length)
+    cost = rng.normal(size=shape).astype(np.float32)
+    problems, work, _ = matching_of(cost, gpu_device)
+    units, price = statistics(problems)[0], work.price.clone()
+    left = grow_forests(problems, units, work, torch.ones_like(units.flags), exact=False)
+    assert torch.equal(work.price, price)
+    proof = proof_of(problems, units, work)
+    for b, one in enumerate(cost):
+        if left[b]:  # lists as short as that may lack a way
+            continue
+        index = work.column.view(shape[:2])[b].to(torch.int64).cpu()
+        assert_matching(index, *one.shape)
+        scale = float(units.scale[b])
+        assert float(proof.bound[b]) / scale <= optimum(one) + 1e-9
+        assert float(proof.cost[b]) / scale <= optimum(one) + 0.05 * len(one)
+    assert length == 2 or not left.any()
+
+
+@pytest.mark.parametrize("forest", [True, False])
+@pytest.mark.parametrize("shape", [(2, 19, 19), (1, 40, 40), (1, 7, 40), (1, 20, 22), (1, 1, 3)])
+def test_exact_stages_are_optimal_from_any_prices(rng, gpu_device, shape, forest):
+    cost = rng.normal(size=shape)
+    problems = problems_of(cost, gpu_device)
+    units, _ = statistics(problems)
+    batch, n, m = shape
+    noise = rng.normal(size=batch * m) if n == m else np.zeros(batch * m)
+    work = Workspace.of(problems, torch.tensor(noise, device=gpu_device))
+    wanted = torch.ones_like(units.flags)
+    start_matching(problems, units, work, wanted)
+    if forest:
+        assert not grow_forests(problems, units, work, wanted, exact=True).any()
+    assert augment_rows(problems, units, work, wanted).tolist() == [0] * batch
+    assert forest or n != 40 or work.report[0, 7] > 0
+    proof = proof_of(problems, units, work)
+    for b, one in enumerate(cost):
+        index = work.column.view(batch, n)[b].to(torch.int64).cpu()
+        assert_matching(index, n, m)
+        scale = float(units.scale[b])
+        for value in (proof.cost, proof.bound):
+            assert float(value[b]) / scale == pytest.approx(optimum(one), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 30), (1, 20, 33)])
+def test_spent_scans_leave_a_bijection_that_has_failed(rng, gpu_device, monkeypatch, shape):
+    monkeypatch.setattr(augment, "SCANS", 0)  # 64 scans are given all the same
+    cost = np.outer(np.arange(1.0, shape[1] + 1), np.arange(1.0, shape[2] + 1))[None]
+    problems = problems_of(cost, gpu_device)
+    units, _ = statistics(problems)
+    price = torch.zeros(shape[2], dtype=torch.float64, device=gpu_device)
+    work, wanted = Workspace.of(problems, price), torch.ones_like(units.flags)
+    start_matching(problems, units, work, wanted, bids=False)
+    assert augment_rows(problems, units, work, wanted).tolist() == [1]
+    assert work.report[0, 7] == 64
+    assert_matching(work.column.to(torch.int64).cpu(), *shape[1:])
 
 
 def test_groups_are_problems_of_their_own(rng, gpu_device):
@@ -132,70 +290,29 @@ class Solved(NamedTuple):
 
 def solve(problems):
     """All stages, to the optimum."""
-    units, price = statistics(problems)
-    if problems.cost.shape[1] == problems.cost.shape[2]:
-        sinkhorn(problems, units, price, updates=6)
-    warm = price.clone()
-    column, left = auction(problems, units, price, 0.02, cold=False)
-    every, wide, proof = torch.ones_like(left), price.double(), Proof.empty(problems)
-    exact_finish(problems, units, wide, column, every)
-    certificate(problems, units, wide, column, proof, every, left, 0.0)
-    return Solved(warm, column, proof)
-
-
-@pytest.mark.parametrize("cold", [False, True])
-@pytest.mark.parametrize("shape", [(2, 19, 19), (1, 40, 40), (1, 7, 40)])
-def test_auction_leaves_every_row_within_eps_of_its_best(rng, gpu_device, shape, cold):
-    cost = rng.normal(size=shape).astype(np.float32)
-    problems, eps = problems_of(cost, gpu_device), 0.05
-    units, price = statistics(problems)
-    column, left = auction(problems, units, price, eps, cold=cold and shape[1] == shape[2])
-    assert left.tolist() == [0] * shape[0]
-    prices = np.asarray(price.cpu(), np.float64).reshape(shape[0], -1)
-    for b, one in enumerate(cost):
-        rows = np.arange(b * shape[1], (b + 1) * shape[1])
-        index = column.view(shape[0], -1)[b].to(torch.int64).cpu()
-        assert_matching(index, *one.shape)
-        value = working(one, units, b, rows) + prices[b]
-        slack = value[np.arange(len(one)), index] - value.min(1)
-        assert slack.max() <= eps * float(units.unit[b]) * (1 + 1e-4) + 1e-5
-        free = np.setdiff1d(np.arange(one.shape[1]), index)
-        assert (prices[b][free] == 0).all()  # columns that are left over stay the cheapest
-
-
-@pytest.mark.parametrize("shape", [(2, 19, 19), (1, 40, 40), (1, 7, 40), (1, 20, 22), (1, 1, 3)])
-def test_exact_finish_is_optimal_from_any_prices(rng, gpu_device, shape):
-    cost = rng.normal(size=shape)
-    problems = problems_of(cost, gpu_device)
-    units, _ = statistics(problems)
-    batch, n, m = shape
-    noise = rng.normal(size=batch * m) if n == m else np.zeros(batch * m)
-    price = torch.tensor(noise, device=gpu_device)
-    column = torch.full((batch * n,), -1, dtype=torch.int32, device=gpu_device)
-    wanted = torch.ones(batch, dtype=torch.int32, device=gpu_device)
-    infeasible = exact_finish(problems, units, price, column, wanted)
-    assert infeasible.tolist() == [0] * batch
-    proof = Proof.empty(problems)
-    certificate(problems, units, price, column, proof, wanted, torch.empty_like(wanted), 0.0)
-    for b, one in enumerate(cost):
-        index = column.view(batch, n)[b].to(torch.int64).cpu()
-        assert_matching(index, n, m)
-        scale = float(units.scale[b])
-        for value in (proof.cost, proof.bound):
-            assert float(value[b]) / scale == pytest.approx(optimum(one), rel=1e-12, abs=1e-12)
+    units, start = statistics(problems)
+    price = sinkhorn(problems, units, start, updates=6)
+    warm, work = price.clone(), Workspace.of(problems, price)
+    every = torch.ones_like(units.flags)
+    start_matching(problems, units, work, every)
+    grow_forests(problems, units, work, every, exact=True)
+    augment_rows(problems, units, work, every)
+    return Solved(warm, work.column, proof_of(problems, units, work))
 
 
 def test_what_is_not_wanted_is_not_touched(rng, gpu_device):
     cost = rng.normal(size=(2, 9, 9))
     problems = problems_of(cost, gpu_device)
     units, _ = statistics(problems)
-    price = torch.zeros(18, dtype=torch.float64, device=gpu_device)
-    column = torch.full((18,), -1, dtype=torch.int32, device=gpu_device)
+    work = Workspace.of(problems, torch.zeros(18, dtype=torch.float64, device=gpu_device))
+    work.column.fill_(-7)
     wanted = torch.tensor([0, 1], dtype=torch.int32, device=gpu_device)
-    exact_finish(problems, units, price, column, wanted)
-    assert (column[:9] == -1).all()
-    assert (price[:9] == 0).all()
-    assert_matching(column[9:].to(torch.int64).cpu(), 9, 9)
+    start_matching(problems, units, work, wanted)
+    grow_forests(problems, units, work, wanted, exact=True)
+    augment_rows(problems, units, work, wanted)
+    assert (work.column[:9] == -7).all()
+    assert (work.price[:9] == 0).all()
+    assert_matching(work.column[9:].to(torch.int64).cpu(), 9, 9)
 
 
 def test_certificate_marks_what_is_not_as_good_as_asked(rng, gpu_device):

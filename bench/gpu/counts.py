@@ -26,13 +26,16 @@ def rows_per_block(n: int) -> int:
     return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
 
-def stage_bytes(
-    stage: str, n: int, dim: int, *, batch: int = 1, updates: int = 21, rounds: int = 16
-) -> int | None:
-    """Fewest bytes of a stage of a square float32 problem; None of a stage that is not known.
+def list_length(m: int) -> int:
+    """As ``workspace.list_length``, of long rows."""
+    return 32 if m <= 1024 else 64
 
-    ``auction`` counts one scan of every row and the rounds' own arrays: what further bids read
-    depends on the data. ``exact_finish`` counts the scan of every row that a wanted problem has.
+
+def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, updates: int = 24) -> int | None:
+    """Fewest bytes of a stage of a square float32 problem; None of a stage that is not known, and of
+    forests, which read what the data make them read.
+
+    ``matching`` counts the scan that lists candidates, and the lists.
     """
     matrix = FLOAT * batch * n * n
     parts = batch * -(-n // rows_per_block(n)) * n
@@ -40,10 +43,9 @@ def stage_bytes(
     known = {
         "distances": product_bytes(n, n, dim, batch) + 2 * batch * FLOAT * n * dim,  # means first
         "statistics": 2 * matrix + 2 * parts * (DOUBLE + FLOAT),
-        "sinkhorn": updates * (matrix + 2 * parts * 2 * FLOAT + 2 * columns * FLOAT),
-        "auction": matrix + rounds * columns * 2 * (DOUBLE + 3 * FLOAT),
+        "sinkhorn": updates * (matrix + 4 * columns * FLOAT),
+        "matching": matrix + columns * list_length(n) * (DOUBLE + FLOAT),
         "certificate": matrix + columns * (2 * DOUBLE + FLOAT),
-        "exact_finish": matrix + columns * (2 * DOUBLE + 3 * FLOAT),
     }
     return known.get(stage)
 

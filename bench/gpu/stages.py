@@ -47,9 +47,7 @@ def _rows(setting: Setting, calls: list[Callable[[], Any]], facts: Row) -> Itera
     n, dim = facts["n"], facts["dim"]
     spent = _spent(setting, calls, watch.stages)
     for stage, (milliseconds, times) in spent.items():
-        # Where no problem needs it, the exact finish reads next to nothing.
-        idle = stage == "exact_finish" and facts["method"] != "exact"
-        count = None if idle or times != 1 else stage_bytes(stage, n, dim)
+        count = None if times != 1 else stage_bytes(stage, n, dim)
         row = {
             "case": stage,
             **facts,

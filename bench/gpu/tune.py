@@ -31,11 +31,12 @@ class Knob(NamedTuple):
 
 KNOBS = (
     Knob(
-        "sinkhorn updates", f"{KERNELS}.sinkhorn", "UPDATES", (7, 10, 14, 18), "sinkhorn", "updates"
+        "sinkhorn updates", f"{KERNELS}.sinkhorn", "UPDATES", (16, 20, 30, 40), "sinkhorn", "updates"
     ),
     Knob("sinkhorn last eps", f"{KERNELS}.sinkhorn", "LAST_EPS", (0.001, 0.01, 0.03)),
-    Knob("over-relaxation", f"{KERNELS}.sinkhorn", "OVER_RELAXATION", (1.5, 1.7, 1.9)),
-    Knob("auction rounds", f"{KERNELS}.auction", "ROUNDS", (4, 8, 24, 48)),
+    Knob("over-relaxation", f"{KERNELS}.sinkhorn", "OVER_RELAXATION", (1.5, 1.8, 1.9)),
+    Knob("bid rounds", f"{KERNELS}.workspace", "ROUNDS", (4, 8, 32)),
+    Knob("patience", f"{KERNELS}.workspace", "PATIENCE", (5, 6, 10, 16)),
     Knob("tolerance", "immiscible_fast.pairing", "tol", (0.005, 0.02, 0.03, 0.05)),
     Knob("precision", "immiscible_fast.backends.triton_gpu", "_precision", ("ieee", "tf32")),
 )

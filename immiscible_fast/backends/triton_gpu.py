@@ -1,10 +1,12 @@
 """The GPU solver: a fixed sequence of launches, without a look at what they compute.
 
 1. The costs, if samples are given; their centres, scale and first prices.
-2. ``"sinkhorn"`` and ``"exact"``: annealed Sinkhorn moves the prices near to where they should be.
-3. An auction, to ``tol``, or as far as pays off before an exact finish.
-4. The certificate says which problems are not as good as they should be, for rounding or because
-   the bids were used up. Those, and all of ``"exact"``, are finished by shortest augmenting paths.
+2. Annealed Sinkhorn moves the prices near to where they should be; rows list their candidates, and
+   claim and bid for the cheapest.
+3. Shortest-path forests match the rest, exactly, or near-optimally at the prices as they are: then
+   the certificate says which problems are not as good as they should be, and those are solved
+   exactly after all.
+4. The last resort, of bounded work, is for what a forest has left.
 
 Nothing here waits for the device or depends on its data, so a CUDA graph can hold all of it.
 """
@@ -18,14 +20,14 @@ from typing import NamedTuple, ParamSpec, TypeVar, cast
 import torch
 from torch import Tensor
 
-from immiscible_fast.kernels.gpu.auction import auction
+from immiscible_fast.kernels.gpu.augment import augment_rows, restart_where_huge
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
-from immiscible_fast.kernels.gpu.exact import exact_finish, restart_where_huge
 from immiscible_fast.kernels.gpu.launch import AMD, capability
 from immiscible_fast.kernels.gpu.pairwise import pairwise
 from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
 from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
+from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 from ..pairwise import cost_matrix as reference_costs
 from .solution import Answer
@@ -33,7 +35,7 @@ from .solution import Answer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-EXACT_EPS = 0.01  # of the auction before an exact finish
+EXACT_UP_TO = 512  # columns: there "auto" is exact for under 1.3 times the work
 LARGEST_TOL = 1e6  # anything goes, and prices stay finite
 
 
@@ -112,29 +114,36 @@ def assign(
 
 def match(problems: Problems, method: str, tol: float, *, proven: bool = False) -> Matching:
     """Solve n <= m problems; ``proof`` is of the answer if ``proven``, else nothing to rely on."""
-    exact, tol = method == "exact", min(tol, LARGEST_TOL)
-    units, start = statistics(problems)
-    warm = exact or method in ("auto", "sinkhorn")
-    square = problems.cost.shape[1] == problems.cost.shape[2]
-    if warm and square:
-        sinkhorn(problems, units, start)
-    eps = EXACT_EPS if exact else tol
-    column, left = auction(problems, units, start, eps, cold=square and not warm)
-    price = start.to(torch.float64)
-    proof, every = Proof.empty(problems), torch.ones_like(left)
-    if exact:
-        left = every
+    tol = min(tol, LARGEST_TOL)
+    if method == "auto":
+        exact = problems.cost.shape[2] <= EXACT_UP_TO
     else:
-        certificate(problems, units, price, column, proof, every, left, 1.01 * tol)
-    infeasible = exact_finish(problems, units, price, column, left)
+        exact = method == "exact"
+    units, start = statistics(problems)
+    price = sinkhorn(problems, units, start)
+    work, proof = Workspace.of(problems, price), Proof.empty(problems)
+    left = torch.ones_like(units.flags)
+    if not exact:
+        every = left
+        start_matching(problems, units, work, every)
+        left = grow_forests(problems, units, work, every, exact=False)
+        certificate(problems, units, price, work.column, proof, every, left, 1.01 * tol)
+    failed = solve_exactly(problems, units, work, left)
     if exact:
-        again = restart_where_huge(problems, units, price, column, left)
-        still_infeasible = exact_finish(problems, units, price, column, again)
-        infeasible = torch.where(again > 0, still_infeasible, infeasible)
+        again = restart_where_huge(problems, units, work, left)
+        start_matching(problems, units, work, again, bids=False)
+        failed = torch.where(again > 0, augment_rows(problems, units, work, again), failed)
     if proven:
-        certificate(problems, units, price, column, proof, left, torch.empty_like(left), tol)
-    converged = (infeasible == 0) & ((units.flags & INVALID.value) == 0)
-    return Matching(column, price, units, proof, converged)
+        certificate(problems, units, price, work.column, proof, left, torch.empty_like(left), tol)
+    converged = (failed == 0) & ((units.flags & INVALID.value) == 0)
+    return Matching(work.column, price, units, proof, converged)
+
+
+def solve_exactly(problems: Problems, units: Units, work: Workspace, wanted: Tensor) -> Tensor:
+    """Solve the problems that are ``wanted`` from the workspace's prices; 1 where that failed."""
+    start_matching(problems, units, work, wanted)
+    grow_forests(problems, units, work, wanted, exact=True)
+    return augment_rows(problems, units, work, wanted)
 
 
 @on_its_device

@@ -1,4 +1,5 @@
-"""What launchers ask about a device: how new it is, and what it can hold.
+"""The door that launches go through, and what launchers ask about a device: how new it is, and
+what it can hold.
 
 AMD's own numbers would collide with NVIDIA's (a MI200 calls itself 9.0, as an H100 does), so one
 stands for all of them: ``AMD``, older than any NVIDIA device.
@@ -7,6 +8,7 @@ stands for all of them: ``AMD``, older than any NVIDIA device.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 
@@ -30,6 +32,11 @@ SHARED_MEMORY = {
     (12, 1): 99 * KIB,
 }
 PROCESSORS = {AMD: 304, (8, 0): 108, (8, 6): 84, (8, 9): 128, (9, 0): 132, (10, 0): 148}
+
+
+def launch(kernel: Any, programs: int, /, *args: Any, **options: Any) -> None:
+    """Launch so many programs of a kernel, in one dimension."""
+    kernel[(programs,)](*args, **options)
 
 
 def capability(device: torch.device) -> tuple[int, int]:

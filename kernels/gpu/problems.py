@@ -52,6 +52,13 @@ class Problems(NamedTuple):
         return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
     @property
+    def rows_per_program(self) -> int:
+        """Rows of one program that keeps what it adds up by column in registers: about two
+        programs for each multiprocessor where there are rows enough."""
+        batch, n, _ = self.cost.shape
+        return max(1, min(16, triton.cdiv(batch * n, 256)))
+
+    @property
     def block_options(self) -> dict[str, int]:
         """Of those launches; 128 columns that are read at a time are eight entries a thread."""
         return {"num_warps": self.rows_per_block // 2, **registers(self.cost.device, 128)}

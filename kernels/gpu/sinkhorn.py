@@ -1,149 +1,268 @@
-"""Annealed Sinkhorn in the log domain: column prices that leave an auction little to do.
+"""Annealed Sinkhorn in the log domain, one launch an update: prices near to where they should be.
 
 With prices p (the negative of the usual column potentials), working costs w and temperature eps,
 
-1. ``update_rows_kernel``: f_i = -eps log sum_j exp(-(w_ij + p_j) / eps), with a running maximum,
-   for a block of rows; then for each column the largest (f_i - w_ij) / eps of the block, and the
-   sum of exp((f_i - w_ij) / eps - largest).
-2. ``update_columns_kernel``: the target that gives every column its share of the mass is t_j = eps
-   (log sum_i exp((f_i - w_ij) / eps) - log(n / m)); p_j moves to p_j + omega (t_j - p_j).
-3. eps falls geometrically from one standard deviation of the costs (Schmitzer 2019); the steps are
-   over-relaxed by omega = 1.8, but for the last (Thibault et al. 2017).
+1. Row i splits its unit of mass by exp(-(w_ij + p_j) / eps). With fewer rows than columns, a dummy
+   row of cost zero splits m - n units: columns that stay free must be the cheapest.
+2. mass_j, what column j gets of all rows, should be one: p_j grows by omega eps log mass_j. This is
+   a row and a column update of Sinkhorn's algorithm, the latter over-relaxed (Thibault et al. 2017).
+   The launch after the one that adds up the masses does it, each of its programs for itself, so an
+   entry is read once and takes one exponential, and nothing waits.
+3. eps falls geometrically from one standard deviation of the costs (Schmitzer 2019); omega is 1.65,
+   and one in the end.
+4. Sums are of integers, which have the same sum in any order: of exponentials in a row, and of the
+   programs' sums in a column.
+5. ``final_prices_kernel``: the last column update, in float64. With n < m, prices below the (m -
+   n)-th smallest are raised to it: as many columns as may stay free are equally cheap then.
 
-A row or column in which everything is forbidden keeps a finite potential; costs without a unit keep
-their prices.
+Problems whose rows fit into the registers of a program are read once, others (and groups, whose
+rows are short) twice. Costs without a unit keep the prices that they have.
 """
 
 from __future__ import annotations
 
-import math
-
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, empty, empty_like, float64, int32, zeros
 
-from .problems import Problems, column_rows, part_of_batch, row_columns, working
+from .launch import launch, registers
+from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, working
 from .statistics import DEGENERATE, Units
 
 FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations
-UPDATES = 30  # of the rows, and as many of the columns
-OVER_RELAXATION = 1.8
+UPDATES = 24
+OVER_RELAXATION = 1.65
+WIDEST = 8192  # columns that a program can hold
+LOG2_E = tl.constexpr(1.4426950408889634)
+LEAST_MASS = tl.constexpr(1e-6)
+FORBIDDEN = tl.constexpr(0x7F800000)  # bits of infinity
 
 
 @triton.jit
-def fold_exponent(b_max, b_sum, b_new):
-    """The running (maximum, sum of exponentials relative to it), with another term."""
-    b_top = tl.maximum(b_max, b_new)
-    b_safe = tl.where(b_top == -float("inf"), 0.0, b_top)
-    return b_top, b_sum * tl.exp2(b_max - b_safe) + tl.exp2(b_new - b_safe)
+def moved(p_price, p_mass, p_unit, i_problem, o_col, m_col, rate, unit_mass):
+    """p_j of point 2, after the masses that the launch before has added up; ``rate`` is omega eps
+    log 2 in standard deviations."""
+    b_price = tl.load(p_price + o_col, mask=m_col, other=0.0)
+    b_mass = tl.load(p_mass + o_col, mask=m_col, other=1).to(tl.float32) * unit_mass
+    unit = tl.load(p_unit + i_problem, mask=m_col, other=1.0)
+    return b_price + rate * unit * tl.log2(tl.maximum(b_mass, LEAST_MASS))
+
+
+@triton.jit
+def usable(p_flags, i_problem, m_col):
+    return (tl.load(p_flags + i_problem, mask=m_col, other=0) & DEGENERATE) == 0
+
+
+@triton.jit
+def exponents(p_cost, b_price, centre, scale, rate, i_row, n, stride_row, o_col, m_col):
+    """-(w_ij + p_j) / eps of a row, in powers of two; row n is the dummy row."""
+    p_row = p_cost + i_row.to(tl.int64) * stride_row
+    b_cost = tl.load(p_row + o_col, mask=m_col & (i_row < n), other=float("inf"))
+    b_cost = tl.where(m_col & (i_row == n), 0.0, working(b_cost, centre, scale))
+    return -rate * (b_cost + b_price)
+
+
+@triton.jit(do_not_specialize=["n", "m", "rows", "dummies"])
+def update_kernel(
+    p_cost, p_centre, p_scale, p_unit, p_flags, p_first, p_last,
+    p_price, p_price_out, p_mass, p_mass_out, p_mass_clear,
+    stride_batch, stride_row, n, m, rows, dummies, rate, step, unit_mass, unit_sum,
+    WHOLE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+):  # fmt: skip
+    """``step`` is zero in the first launch, whose prices are given."""
+    total_rows = n + (dummies > 0).to(tl.int32)
+    i_batch, i_block = part_of_batch(tl.cdiv(total_rows, rows))
+    row = i_block * rows
+    row_stop = tl.minimum(row + rows, total_rows)
+    p_cost += i_batch * stride_batch
+    p_centre += i_batch * n
+    p_price += i_batch * m
+    p_price_out += i_batch * m
+    p_mass += i_batch * m
+    p_mass_out += i_batch * m
+    p_mass_clear += i_batch * m
+    low = m * 0
+    high = m
+    if GROUPED:
+        low = tl.load(p_first + i_batch * n + row)
+        high = tl.load(p_last + i_batch * n + row_stop - 1)
+    # What the next launch reads, and the one after it adds to.
+    for i_start in range(row * 0, tl.where(i_block == 0, m, 0), BLOCK):
+        o_col = i_start + tl.arange(0, BLOCK)
+        m_col = o_col < m
+        i_problem, _, _ = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
+        b_price = moved(p_price, p_mass, p_unit, i_problem, o_col, m_col, step, unit_mass)
+        b_kept = tl.load(p_price + o_col, mask=m_col, other=0.0)
+        b_price = tl.where(usable(p_flags, i_problem, m_col), b_price, b_kept)
+        tl.store(p_price_out + o_col, b_price, mask=m_col)
+        tl.store(p_mass_clear + o_col, 0, mask=m_col)
+    if WHOLE:
+        o_col = tl.arange(0, BLOCK)
+        m_col = o_col < m
+        b_price = moved(p_price, p_mass, p_unit, i_batch + o_col * 0, o_col, m_col, step, unit_mass)
+        scale = tl.load(p_scale + i_batch).to(p_centre.dtype.element_ty)
+        exponent_rate = rate / tl.load(p_unit + i_batch)
+        b_total = tl.zeros([BLOCK], tl.float32)
+        useful = (tl.load(p_flags + i_batch) & DEGENERATE) == 0
+        for i_own in range(0, tl.where(useful, row_stop - row, 0)):
+            i_row = row + i_own
+            centre = tl.load(p_centre + i_row, mask=i_row < n, other=0.0)
+            b_value = exponents(
+                p_cost, b_price, centre, scale, exponent_rate, i_row, n, stride_row, o_col, m_col
+            )
+            top = tl.max(b_value, 0)
+            b_share = tl.exp2(b_value - tl.where(top == -float("inf"), 0.0, top))
+            whole = tl.sum((b_share * unit_sum + 0.5).to(tl.int32), 0).to(tl.float32)
+            weight = tl.where(i_row == n, dummies, 1).to(tl.float32)
+            b_total += b_share * (weight * unit_sum / tl.maximum(whole, 1.0))
+        b_mass = (b_total / unit_mass + 0.5).to(tl.int32)
+        tl.atomic_add(p_mass_out + o_col, b_mass, mask=m_col, sem="relaxed")
+    else:
+        i_row = row + tl.arange(0, ROWS)
+        m_row = i_row < row_stop
+        i_problem, start, stop = row_columns(
+            p_first, p_last, i_batch, i_row, m_row & (i_row < n), n, m, GROUPED
+        )
+        m_row = m_row & usable(p_flags, i_problem, m_row)
+        b_centre = tl.load(p_centre + i_row, mask=i_row < n, other=0.0)[:, None]
+        b_scale = tl.load(p_scale + i_problem, mask=m_row, other=1.0).to(b_centre.dtype)[:, None]
+        b_unit = tl.load(p_unit + i_problem, mask=m_row, other=1.0)
+        b_rate = (rate / b_unit)[:, None]
+        b_top = tl.full([ROWS, BLOCK], -float("inf"), tl.float32)
+        b_sum = tl.zeros([ROWS, BLOCK], tl.float32)
+        for i_start in range(low, high, BLOCK):
+            o_col = i_start + tl.arange(0, BLOCK)
+            m_col = o_col < high
+            i_own, _, _ = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
+            b_price = moved(p_price, p_mass, p_unit, i_own, o_col, m_col, step, unit_mass)
+            m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
+            b_value = exponents(
+                p_cost, b_price, b_centre, b_scale, b_rate, i_row[:, None], n, stride_row,
+                o_col[None, :], m_cost,
+            )  # fmt: skip
+            b_new = tl.maximum(b_top, b_value)
+            b_safe = tl.where(b_new == -float("inf"), 0.0, b_new)
+            b_sum = b_sum * tl.exp2(b_top - b_safe) + tl.exp2(b_value - b_safe)
+            b_top = b_new
+        row_top = tl.max(b_top, 1)
+        row_top = tl.where(row_top == -float("inf"), 0.0, row_top)[:, None]
+        b_sum = b_sum * tl.exp2(b_top - row_top)
+        whole = tl.sum((b_sum * unit_sum + 0.5).to(tl.int32), 1).to(tl.float32)
+        b_weight = tl.where(i_row == n, dummies, 1).to(tl.float32)
+        b_weight = (b_weight * unit_sum / (tl.maximum(whole, 1.0) * unit_mass))[:, None]
+        for i_start in range(low, high, BLOCK):
+            o_col = i_start + tl.arange(0, BLOCK)
+            m_col = o_col < high
+            i_own, _, _ = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
+            b_price = moved(p_price, p_mass, p_unit, i_own, o_col, m_col, step, unit_mass)
+            m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
+            b_value = exponents(
+                p_cost, b_price, b_centre, b_scale, b_rate, i_row[:, None], n, stride_row,
+                o_col[None, :], m_cost,
+            )  # fmt: skip
+            b_share = (tl.exp2(b_value - row_top) * b_weight + 0.5).to(tl.int32)
+            tl.atomic_add(p_mass_out + o_col, tl.sum(b_share, 0), mask=m_col, sem="relaxed")
+
+
+@triton.jit
+def least_of_spare(p_price, m, spare, BLOCK: tl.constexpr):
+    """The ``spare``-th smallest price, by bisection over the order of the bits of float32."""
+    high = (m * 0 + FORBIDDEN).to(tl.int64)
+    low = -high - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        b_count = tl.zeros([BLOCK], tl.int32)
+        for i_start in range(0, m, BLOCK):
+            o_col = i_start + tl.arange(0, BLOCK)
+            b_bits = ordered_bits(tl.load(p_price + o_col, mask=o_col < m, other=float("inf")))
+            b_count += ((b_bits <= middle) & (o_col < m)).to(tl.int32)
+        enough = tl.sum(b_count, 0) >= spare
+        high = tl.where(enough, middle, high)
+        low = tl.where(enough, low, middle)
+    return ordered_float(high)
+
+
+@triton.jit
+def ordered_bits(b_price):
+    """Integers in the order of float32 numbers."""
+    b_bits = b_price.to(tl.float32).to(tl.int32, bitcast=True)
+    return tl.where(b_bits >= 0, b_bits, -(b_bits & 0x7FFFFFFF))
+
+
+@triton.jit
+def ordered_float(bits):
+    magnitude = tl.where(bits >= 0, bits, -bits).to(tl.int32).to(tl.float32, bitcast=True)
+    return tl.where(bits >= 0, magnitude, -magnitude)
 
 
 @triton.jit(do_not_specialize=["n", "m"])
-def update_rows_kernel(
-    p_cost, p_price, p_centre, p_scale, p_unit, p_first, p_last, p_max, p_sum,
-    stride_batch, stride_row, n, m, eps,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+def final_prices_kernel(
+    p_price, p_mass, p_unit, p_flags, p_first, p_last, p_out, n, m, rate, unit_mass,
+    BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
-    i_batch, i_block = part_of_batch(tl.cdiv(n, ROWS))
-    i_row = i_block * ROWS + tl.arange(0, ROWS)
-    m_row = i_row < n
-    i_problem, start, stop = row_columns(p_first, p_last, i_batch, i_row, m_row, n, m, GROUPED)
-    centre = tl.load(p_centre + i_batch * n + i_row, mask=m_row, other=0.0)[:, None]
-    scale = tl.load(p_scale + i_problem, mask=m_row, other=1.0).to(centre.dtype)[:, None]
-    # Exponents of two, in units of eps.
-    rate = 1.4426950408889634 / (eps * tl.load(p_unit + i_problem, mask=m_row, other=1.0))[:, None]
-    p_row = p_cost + i_batch * stride_batch + i_row[:, None].to(tl.int64) * stride_row
-    low = tl.min(tl.where(m_row, start, m), 0)
-    high = tl.max(tl.where(m_row, stop, 0), 0)
-    b_max = tl.full([ROWS, BLOCK], -float("inf"), tl.float32)
-    b_sum = tl.zeros([ROWS, BLOCK], tl.float32)
-    for i_start in range(low, high, BLOCK):
-        o_col = i_start + tl.arange(0, BLOCK)[None, :]
-        m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
-        b_cost = working(tl.load(p_row + o_col, mask=m_cost, other=float("inf")), centre, scale)
-        b_price = tl.load(p_price + i_batch * m + o_col, mask=o_col < high, other=0.0)
-        b_max, b_sum = fold_exponent(b_max, b_sum, -rate * (b_cost + b_price))
-    row_max = tl.max(b_max, 1)
-    row_safe = tl.where(row_max == -float("inf"), 0.0, row_max)
-    row_sum = tl.sum(b_sum * tl.exp2(b_max - row_safe[:, None]), 1)
-    potential = tl.where(row_sum > 0, -(row_safe + tl.log2(tl.maximum(row_sum, 1e-37))), 0.0)[
-        :, None
-    ]
-    i_part = (i_batch * tl.cdiv(n, ROWS) + i_block) * m
-    for i_start in range(low, high, BLOCK):
-        o_flat = i_start + tl.arange(0, BLOCK)
-        o_col = o_flat[None, :]
-        m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
-        b_cost = working(tl.load(p_row + o_col, mask=m_cost, other=float("inf")), centre, scale)
-        b_value = potential - rate * b_cost
-        top = tl.max(b_value, 0)
-        safe = tl.where(top == -float("inf"), 0.0, top)
-        total = tl.sum(tl.exp2(b_value - safe[None, :]), 0)
-        tl.store(p_max + i_part + o_flat, top, mask=o_flat < high)
-        tl.store(p_sum + i_part + o_flat, total, mask=o_flat < high)
+    """Point 5, a program a problem. ``rate`` is zero if there was no update."""
+    i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
+    if row < row_stop:
+        p_price += i_batch * m
+        p_mass += i_batch * m
+        p_out += i_batch * m
+        i_slot = tl.program_id(0)
+        moves = ((tl.load(p_flags + i_slot) & DEGENERATE) == 0) & (rate != 0)
+        for i_start in range(col, col_stop, BLOCK):
+            o_col = i_start + tl.arange(0, BLOCK)
+            m_col = o_col < col_stop
+            b_kept = tl.load(p_price + o_col, mask=m_col, other=0.0)
+            i_same = i_slot + o_col * 0
+            b_price = moved(p_price, p_mass, p_unit, i_same, o_col, m_col, rate, unit_mass)
+            b_price = tl.where(moves, b_price, b_kept).to(tl.float64)
+            tl.store(p_out + o_col, b_price, mask=m_col)
+        spare = (col_stop - col) - (row_stop - row)
+        if spare > 0:
+            tl.debug_barrier()
+            least = least_of_spare(p_out, m, spare, BLOCK).to(tl.float64)
+            for i_start in range(col, col_stop, BLOCK):
+                o_col = i_start + tl.arange(0, BLOCK)
+                b_price = tl.load(p_out + o_col, mask=o_col < col_stop, other=0.0)
+                tl.debug_barrier()
+                tl.store(p_out + o_col, tl.maximum(b_price, least), mask=o_col < col_stop)
 
 
-@triton.jit(do_not_specialize=["n", "m", "parts"])
-def update_columns_kernel(
-    p_max, p_sum, p_price, p_unit, p_flags, p_first, p_last, n, m, parts, eps, omega, log2_share,
-    ROWS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
-):  # fmt: skip
-    i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
-    o_col = i_block * BLOCK + tl.arange(0, BLOCK)
-    m_col = o_col < m
-    i_problem, start, stop = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
-    first_part, last_part = start // ROWS, (stop + ROWS - 1) // ROWS
-    b_max = tl.full([PARTS, BLOCK], -float("inf"), tl.float32)
-    b_sum = tl.zeros([PARTS, BLOCK], tl.float32)
-    low = tl.min(tl.where(m_col, first_part, parts), 0)
-    high = tl.max(tl.where(m_col, last_part, 0), 0)
-    for i_start in range(low, high, PARTS):
-        o_part = i_start + tl.arange(0, PARTS)[:, None]
-        m_part = m_col[None, :] & (o_part >= first_part[None, :]) & (o_part < last_part[None, :])
-        o_entry = (i_batch * parts + o_part) * m + o_col[None, :]
-        b_new = tl.load(p_max + o_entry, mask=m_part, other=-float("inf"))
-        b_top = tl.maximum(b_max, b_new)
-        b_safe = tl.where(b_top == -float("inf"), 0.0, b_top)
-        b_total = tl.load(p_sum + o_entry, mask=m_part, other=0.0)
-        b_sum = b_sum * tl.exp2(b_max - b_safe) + b_total * tl.exp2(b_new - b_safe)
-        b_max = b_top
-    top = tl.max(b_max, 0)
-    safe = tl.where(top == -float("inf"), 0.0, top)
-    total = tl.sum(b_sum * tl.exp2(b_max - safe[None, :]), 0)
-    unit = tl.load(p_unit + i_problem, mask=m_col, other=1.0)
-    target = (
-        0.6931471805599453 * eps * unit * (safe + tl.log2(tl.maximum(total, 1e-37)) - log2_share)
-    )
-    p_own = p_price + i_batch * m + o_col
-    b_price = tl.load(p_own, mask=m_col, other=0.0)
-    usable = (tl.load(p_flags + i_problem, mask=m_col, other=0) & DEGENERATE) == 0
-    b_moved = b_price + omega * (target - b_price)
-    tl.debug_barrier()  # all warps have read what one of them writes
-    tl.store(p_own, b_moved, mask=m_col & usable & (total > 0))
-
-
-def sinkhorn(problems: Problems, units: Units, price: Tensor, *, updates: int = UPDATES) -> None:
-    """Move the prices (B m) float32, in place, to where Sinkhorn at ``LAST_EPS`` wants them."""
+def sinkhorn(
+    problems: Problems, units: Units, start: Tensor, *, updates: int = UPDATES
+) -> Tensor:
+    """Prices (B m) float64 that Sinkhorn at ``LAST_EPS`` wants, from ``start`` (B m) float32,
+    which is written over. Without updates, ``start`` itself, for a matching to start from."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    widest = 64 if cost.dtype == torch.float64 else 128
-    rows, block = problems.rows_per_block, min(widest, triton.next_power_of_2(m))
-    parts, columns = triton.cdiv(n, rows), min(32, block)
-    part_max = torch.empty(batch * parts * m, dtype=torch.float32, device=cost.device)
-    part_sum = torch.empty_like(part_max)
-    shape = {"n": n, "m": m, "ROWS": rows, "GROUPED": problems.grouped}
-    share = math.log2(n / m)
+    dummies = m - n
+    whole = not problems.grouped and m <= WIDEST
+    block = max(32, triton.next_power_of_2(m)) if whole else 128
+    rows = problems.rows_per_program if whole else 8
+    warps = max(1, min(16, block // 256)) if whole else 4
+    parts = triton.cdiv(n + (dummies > 0), rows)
+    unit = 2.0 ** -(30 - m.bit_length())
+    prices = (start, empty_like(start))
+    mass = zeros(3, batch * m, dtype=int32, device=cost.device)
+    rate = 0.0
     for step in range(updates):
         eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
+        launch(
+            update_kernel, parts * batch,
+            cost, units.centre, units.scale, units.unit, units.flags, first, last,
+            prices[step % 2], prices[(step + 1) % 2],
+            mass[(step + 2) % 3], mass[step % 3], mass[(step + 1) % 3],
+            cost.stride(0), cost.stride(1), n=n, m=m, rows=rows, dummies=dummies,
+            rate=LOG2_E.value / eps, step=rate, unit_mass=unit, unit_sum=1 / unit,
+            WHOLE=whole, ROWS=rows, BLOCK=block, GROUPED=problems.grouped,
+            num_warps=warps, **registers(cost.device, 128),
+        )  # fmt: skip
         omega = OVER_RELAXATION if step < updates - 1 else 1.0
-        update_rows_kernel[(parts * batch,)](
-            cost, price, units.centre, units.scale, units.unit, first, last, part_max, part_sum,
-            cost.stride(0), cost.stride(1), **shape, eps=eps,
-            BLOCK=block, **problems.block_options,
-        )  # fmt: skip
-        update_columns_kernel[(triton.cdiv(m, columns) * batch,)](
-            part_max, part_sum, price, units.unit, units.flags, first, last,
-            parts=parts, eps=eps, omega=omega, log2_share=share,
-            **shape, PARTS=32, BLOCK=columns, num_warps=4,
-        )  # fmt: skip
+        rate = omega * eps / LOG2_E.value
+    out = empty(batch * m, dtype=float64, device=cost.device)
+    launch(
+        final_prices_kernel, problems.slots,
+        prices[updates % 2], mass[(updates + 2) % 3], units.unit, units.flags, first, last, out,
+        n=n, m=m, rate=rate, unit_mass=unit,
+        BLOCK=min(problems.lanes, 1024), GROUPED=problems.grouped, num_warps=4,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,300 @@
+"""The GPU's forests, turn by turn on a CPU: what the kernels are compared with, and work counted by.
+
+The steps are those of kernels/gpu/lists.py, matching.py and forest.py for one square problem, with
+the same arithmetic, the same ties and so the same bits; only what programs do side by side is done
+one after another here. Costs and prices are float64, in units of the scale.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+FAR = 1 << 30
+INFINITE_BITS = 0x7F800000
+LOW, SPREAD, MIX = 0xFFFFFFFF, 0x9E3779B1, 0x85EBCA6B
+COUNTERS = ("bids", "rounds", "phases", "turns", "list_scans", "row_scans", "ticks")
+Real = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+class State(NamedTuple):
+    """What lists and matchings hold; see the kernels' Workspace."""
+
+    listed: Whole  # (n, K)
+    value: Real  # (n, K)
+    bound: Real
+    least: Real
+    paid: Real
+    price: Real
+    column: Whole
+    owner: Whole
+
+
+@njit(cache=True)
+def rank(j, i):
+    return j - i if j >= i else j - i + FAR
+
+
+@njit(cache=True)
+def cheapest(cost, price, i):
+    best, at = np.inf, -1
+    for j in range(price.size):
+        value = cost[i, j] + price[j]
+        if value < best or (value == best and (at < 0 or rank(j, i) < rank(at, i))):
+            best, at = value, j
+    return best, at
+
+
+@njit(cache=True)
+def fill_list(cost, state, i, least):
+    m, length = state.price.size, state.listed.shape[1]
+    safe = least if least < np.inf else 0.0
+    bits = np.maximum(cost[i] + state.price - safe, 0.0).astype(np.float32).view(np.int32)
+    low, high, listed = -1, INFINITE_BITS, 0
+    if m <= length:
+        low = INFINITE_BITS - 1
+    while high - low > 1 and listed < length - length // 4:
+        middle = (low + high) >> 1
+        count = (bits <= middle).sum()
+        if count <= length:
+            listed, low = count, middle
+        else:
+            high = middle
+    low, listed, bound = max(low, 0), 0, np.inf
+    for j in range(m):
+        value = cost[i, j] + state.price[j]
+        if value < np.inf and bits[j] <= low and listed < length:
+            state.listed[i, listed] = j
+            state.value[i, listed] = cost[i, j]
+            listed += 1
+        else:
+            bound = min(bound, value)
+    state.listed[i, listed:] = 0
+    state.value[i, listed:] = np.inf
+    state.bound[i] = bound
+
+
+@njit(cache=True)
+def claim(cost, state):
+    """Lists, claims, and what ``settle_kernel`` makes of them."""
+    n = cost.shape[0]
+    for i in range(n):
+        least, j = cheapest(cost, state.price, i)
+        fill_list(cost, state, i, least)
+        state.least[i], state.column[i] = 0.0, -1
+        if least < np.inf:
+            state.least[i], state.paid[i] = least, cost[i, j]
+            if state.owner[j] < 0:  # rows come in order: the smallest has it
+                state.owner[j], state.column[i] = i, j
+
+
+@njit(cache=True)
+def bid_in_rounds(state, rounds):
+    """Returns (bids, looks at the free rows)."""
+    n, length = state.listed.shape
+    won, rise_of = np.full(n, -1), np.zeros(n, np.float32)
+    total, turn = 0, 0
+    while True:
+        bids = 0
+        for i in np.flatnonzero(state.column < 0):
+            first, k_first = np.inf, -1
+            for k in range(length):
+                j, value = state.listed[i, k], state.value[i, k] + state.price[state.listed[i, k]]
+                if value < np.inf and (
+                    value < first
+                    or (
+                        value == first
+                        and (j - i & 0x7FFFFFFF) < (state.listed[i, k_first] - i & 0x7FFFFFFF)
+                    )
+                ):
+                    first, k_first = value, k
+            if first > state.bound[i] or first == np.inf:
+                continue
+            second = state.bound[i]
+            for k in range(length):
+                if k != k_first:
+                    second = min(second, state.value[i, k] + state.price[state.listed[i, k]])
+            rise = second - first if second < np.inf else 0.0
+            j = state.listed[i, k_first]
+            state.least[i] = first
+            if turn < rounds and (rise > 0 or state.owner[j] == -1):
+                state.least[i] = first + rise
+                state.paid[i] = state.value[i, k_first]
+                bids += 1
+                if won[j] < 0 or np.float32(rise) > rise_of[j]:
+                    won[j], rise_of[j] = i, np.float32(rise)
+        for j in np.flatnonzero(won >= 0):
+            i = won[j]
+            state.price[j] = max(state.price[j], state.least[i] - state.paid[i])
+            state.least[i] = state.paid[i] + state.price[j]
+            if state.owner[j] >= 0:
+                state.column[state.owner[j]] = -1
+            state.owner[j], state.column[i], won[j] = i, j, -1
+        total += bids
+        turn += 1
+        if bids == 0:
+            return total, turn
+
+
+@njit(cache=True)
+def scrambled(i, j):
+    return ((i * MIX) & LOW) ^ ((j * SPREAD) & LOW)
+
+
+@njit(cache=True)
+def offer(near, offered, parent, i, j, distance, cap):
+    if distance < near[j] and distance <= cap and distance < np.inf:
+        better = distance == offered[j] and scrambled(i, j) > scrambled(parent[j], j)
+        if distance < offered[j] or better:
+            offered[j], parent[j] = distance, i
+
+
+@njit(cache=True)
+def pays(state, i):
+    j = state.column[i]
+    return state.paid[i] + state.price[j] if j >= 0 else state.least[i]
+
+
+@njit(cache=True)
+def grow_phase(cost, state, patience, near, parent, counts):
+    """One phase's search; returns (farthest distance of interest, whether nothing can get nearer).
+    ``patience`` 0 is for an exact forest."""
+    n, length = state.listed.shape
+    near[:] = np.inf
+    scanned, offered, by = np.full(n, np.inf), np.full(n, np.inf), np.full(n, -1)
+    before = near.copy()
+    active = np.flatnonzero(state.column < 0)
+    cap, step, whole, first = np.inf, 0, False, True
+    while True:
+        counts[3] += 1
+        counts[6] += 1
+        far = np.inf
+        before[:] = near  # what rows that reach out in this turn know
+        if not first:
+            nearer = np.flatnonzero(offered < near)
+            for j in nearer:
+                near[j], parent[j] = offered[j], by[j]
+            active = np.array([j for j in nearer if state.owner[j] >= 0])
+            far = 0.0
+            for j in range(n):
+                if state.owner[j] == -1:
+                    far = max(far, near[j])
+        offered[:] = np.inf
+        by[:] = -1
+        rows = active.size
+        if whole:
+            rows = 0
+            for i in range(n):
+                reach = near[state.column[i]] if state.column[i] >= 0 else 0.0
+                slack = state.bound[i] - pays(state, i)
+                if reach < cap and reach + slack < cap and reach < scanned[i]:
+                    rows += 1
+                    scanned[i] = reach
+                    base = pays(state, i)
+                    for j in range(n):
+                        value = cost[i, j] + state.price[j]
+                        if value < np.inf:
+                            distance = reach + max(value - base, 0.0)
+                            offer(before, offered, by, i, j, distance, cap)
+                    fill_list(cost, state, i, cheapest(cost, state.price, i)[0])
+            counts[5] += rows
+        elif patience == 0 or step < patience:
+            for held in active:
+                i = held if first else state.owner[held]
+                reach = 0.0 if first else near[held]
+                if reach < cap:
+                    counts[4] += 1
+                    base = pays(state, i)
+                    for k in range(length):
+                        j = state.listed[i, k]
+                        value = state.value[i, k] + state.price[j]
+                        if value < np.inf:
+                            distance = reach + max(value - base, 0.0)
+                            offer(before, offered, by, i, j, distance, cap)
+        cap = min(cap, far)
+        step += 1
+        first, done = False, rows == 0
+        if patience > 0:
+            if done or step > patience:
+                return cap, done
+        elif done:
+            if whole:
+                return cap, done
+            whole = True
+        else:
+            whole = False
+
+
+@njit(cache=True)
+def flip(cost, state, near, parent, cap, exact):
+    """Flip the nearest path of every tree; returns how many."""
+    n = near.size
+    best, end = np.full(n, np.inf), np.full(n, -1)
+    for j in range(n):
+        if state.owner[j] == -1 and near[j] <= cap and near[j] < np.inf:
+            i = parent[j]
+            while state.column[i] >= 0:
+                i = parent[state.column[i]]
+            if near[j] < best[i]:
+                best[i], end[i] = near[j], j
+    far = 0.0
+    for i in range(n):
+        if end[i] >= 0:
+            far = max(far, best[i])
+    if exact:
+        for i in range(n):
+            if state.column[i] < 0:
+                state.least[i] += far
+        for j in range(n):
+            state.price[j] += max(far - near[j], 0.0)
+    roots = np.flatnonzero(end >= 0)
+    for root in roots:
+        j, i = end[root], -1
+        while i != root:
+            i = parent[j]
+            left = state.column[i]
+            state.owner[j], state.column[i], state.paid[i] = i, j, cost[i, j]
+            j = left
+    return roots.size
+
+
+@njit(cache=True)
+def grow(cost, state, patience, limit, counts):
+    """Forests until nothing is free, or nothing can be done; ``patience`` 0 is exact."""
+    n = cost.shape[0]
+    near, parent = np.empty(n), np.empty(n, np.int64)
+    now = patience
+    while counts[6] < limit:
+        if not (state.column < 0).any():
+            counts[3] += 1
+            counts[6] += 1
+            return
+        cap, exhausted = grow_phase(cost, state, now, near, parent, counts)
+        found = flip(cost, state, near, parent, cap, patience == 0)
+        counts[2] += 1
+        counts[6] += 3
+        if found == 0 and (patience == 0 or exhausted):
+            return
+        now = patience if found > 0 else 2 * now
+
+
+def solve(
+    cost: Real, price: Real, *, length: int, rounds: int, patience: int
+) -> tuple[State, dict[str, int]]:
+    """Lists, bids and forests of one square problem from given prices; what was done, by name."""
+    n = len(cost)
+    state = State(
+        np.zeros((n, length), np.int64), np.zeros((n, length)),
+        np.zeros(n), np.zeros(n), np.zeros(n), price.copy(),
+        np.full(n, -1), np.full(n, -1),
+    )  # fmt: skip
+    counts = np.zeros(len(COUNTERS), np.int64)
+    claim(cost, state)
+    if rounds > 0:
+        counts[:2] = bid_in_rounds(state, rounds)
+    grow(cost, state, patience, 1 << 40, counts)
+    return state, dict(zip(COUNTERS, counts.tolist(), strict=True))

@@ -1,0 +1,129 @@
+"""What the stages of matching share, and their launchers: lists, claims, bids, forests."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from .grow import forest_kernel
+from .launch import launch, registers
+from .lists import lists_kernel
+from .matching import ROUNDS, bids_kernel, settle_kernel
+from .problems import Problems
+from .scan import NOBODY
+from .statistics import Units
+
+REPORT = ("bids", "rounds", "phases", "turns", "list_scans", "row_scans", "ticks", "scans")
+PATIENCE = 8  # turns of a near-optimal phase
+
+
+class Workspace(NamedTuple):
+    """Arrays in memory of the device, flat; what belongs to columns is (B m), to rows (B n)."""
+
+    listed: Tensor  # (B n K) int32, columns of the candidates
+    value: Tensor  # (B n K) float64, their costs
+    bound: Tensor  # rows: the least cost and price of what is not listed
+    least: Tensor  # rows: duals, of free rows at least
+    paid: Tensor  # rows: cost of the column that is held
+    price: Tensor  # columns
+    column: Tensor  # rows: int32, negative where free
+    owner: Tensor  # columns: int32, negative where free
+    offer: Tensor  # (3, B m) int64, bits of distances
+    near: Tensor  # (2, B m) float64, distances
+    parent: Tensor  # columns: int64, turn and row
+    active: Tensor  # (2, B m) int32, rows that reach out
+    reach: Tensor  # (2, B m) float64, and from what distance
+    best: Tensor  # rows: int64, distance of the nearest end of the tree of a free row
+    end: Tensor  # rows: int32, and its column
+    scanned: Tensor  # rows: float64, the distance at which the whole row was met
+    root: Tensor  # columns: int32, the tree of a free column
+    report: Tensor  # (problems, 8) int32, work that was done; see ``REPORT``
+
+    @classmethod
+    def of(cls, problems: Problems, price: Tensor) -> Workspace:
+        """Arrays for problems with these prices (B m) float64, which are to be raised in place."""
+        batch, n, m = problems.cost.shape
+        new = partial(torch.empty, device=price.device)
+        rows = partial(new, batch * n)
+        columns = partial(new, batch * m)
+        real, whole, wide = torch.float64, torch.int32, torch.int64
+        slots = batch * n * list_length(problems)
+        return cls(
+            new(slots, dtype=whole), new(slots, dtype=real),
+            rows(dtype=real), rows(dtype=real), rows(dtype=real), price,
+            rows(dtype=whole), columns(dtype=whole),
+            new(3, batch * m, dtype=wide), new(2, batch * m, dtype=real), columns(dtype=wide),
+            new(2, batch * m, dtype=whole), new(2, batch * m, dtype=real),
+            rows(dtype=wide), rows(dtype=whole), rows(dtype=real), columns(dtype=whole),
+            torch.zeros(problems.slots, 8, dtype=whole, device=price.device),
+        )  # fmt: skip
+
+
+def list_length(problems: Problems) -> int:
+    """K: more where rows are long, so that few lists turn out to be too short."""
+    m = problems.cost.shape[2]
+    return min(32 if m <= 1024 else 64, max(2, triton.next_power_of_2(m)))
+
+
+def tile_rows(warps: int, length: int) -> int:
+    """Rows whose lists are read at a time: about two entries a thread."""
+    return max(1, min(64, warps * 64 // length))
+
+
+def start_matching(
+    problems: Problems, units: Units, work: Workspace, wanted: Tensor, *, bids: bool = True
+) -> None:
+    """Lists, and a matching of tight pairs, of the problems of which ``wanted`` (problems,) int32
+    is positive, at the prices that the workspace has; bids raise them."""
+    cost, first, last = problems
+    batch, n, m = cost.shape
+    length, lanes = list_length(problems), min(problems.lanes, 1024)
+    work.owner.fill_(NOBODY.value)
+    launch(
+        lists_kernel, batch * n,
+        cost, work.price, units.scale, first, last, wanted,
+        work.listed, work.value, work.bound, work.least, work.paid, work.column, work.owner,
+        cost.stride(0), cost.stride(1), n=n, m=m,
+        K=length, BLOCK=lanes, GROUPED=problems.grouped, num_warps=min(4, lanes // 32),
+    )  # fmt: skip
+    launch(
+        settle_kernel, problems.slots,
+        work.price, first, last, wanted, work.column, work.owner,
+        work.offer, work.near, work.parent, work.best, work.end, work.scanned,
+        n=n, m=m, size=batch * m, BLOCK=lanes, GROUPED=problems.grouped,
+        **problems.lane_options,
+    )  # fmt: skip
+    if bids and n == m:
+        options = problems.lane_options
+        launch(
+            bids_kernel, problems.slots,
+            first, last, wanted, work.listed, work.value, work.bound, work.least, work.paid,
+            work.price, work.column, work.owner, work.parent, work.active, work.report,
+            n=n, m=m, rounds=ROUNDS, K=length, ROWS=tile_rows(options["num_warps"], length),
+            BLOCK=lanes, GROUPED=problems.grouped, **options,
+        )  # fmt: skip
+
+
+def grow_forests(
+    problems: Problems, units: Units, work: Workspace, wanted: Tensor, *, exact: bool
+) -> Tensor:
+    """Match the free rows of problems that are ``wanted``: near-optimally at their prices, or
+    exactly, raising them. Returns (problems,) int32, 1 where some are left."""
+    cost, first, last = problems
+    batch, n, m = cost.shape
+    length, warps = list_length(problems), problems.lane_options["num_warps"]
+    options = {"num_warps": warps, **registers(cost.device, 128 if warps > 8 else 224)}
+    left = torch.zeros_like(wanted)
+    launch(
+        forest_kernel, problems.slots,
+        cost, units.scale, units.flags, first, last, wanted, left, *work,
+        cost.stride(0), cost.stride(1), n=n, m=m, size=batch * m, limit=4096 + 4 * n,
+        PATIENCE=0 if exact else PATIENCE, WIDE=n < m, K=length,
+        ROWS=tile_rows(warps, length),
+        BLOCK=min(problems.lanes, 512), GROUPED=problems.grouped, **options,
+    )  # fmt: skip
+    return left
