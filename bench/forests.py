@@ -1,4 +1,4 @@
-"""The GPU's forests, turn by turn on a CPU: what the kernels are compared with, and work counted by.
+"""The GPU's forests, turn by turn on a CPU: what kernels are compared with, and work counted by.
 
 The steps are those of kernels/gpu/lists.py, matching.py and forest.py for one square problem, with
 the same arithmetic, the same ties and so the same bits; only what programs do side by side is done
@@ -298,3 +298,32 @@ def solve(
         counts[:2] = bid_in_rounds(state, rounds)
     grow(cost, state, patience, 1 << 40, counts)
     return state, dict(zip(COUNTERS, counts.tolist(), strict=True))
+
+
+@njit(cache=True, fastmath=True)
+def masses(cost, price, rate):
+    """What every column gets of the rows, which split one unit each."""
+    n, m = cost.shape
+    total, share = np.zeros(m, np.float32), np.empty(m, np.float32)
+    for i in range(n):
+        top, whole = np.float32(-np.inf), np.float32(0)
+        for j in range(m):
+            share[j] = -rate * (cost[i, j] + price[j])
+            top = max(top, share[j])
+        for j in range(m):
+            share[j] = np.exp(share[j] - top)
+            whole += share[j]
+        for j in range(m):
+            total[j] += share[j] / whole
+    return total
+
+
+def sinkhorn_prices(cost: NDArray[np.float32], updates: int, omega: float) -> Real:
+    """Prices as those of kernels/gpu/sinkhorn.py, for square costs of unit deviation; their last
+    bits are not the same."""
+    price = -cost.mean(0, dtype=np.float64).astype(np.float32)
+    for step in range(updates):
+        eps = 0.003 ** (step / max(updates - 1, 1))
+        mass = np.maximum(masses(cost, price, np.float32(1 / eps)), np.float32(1e-6))
+        price = price + np.float32((omega if step < updates - 1 else 1.0) * eps) * np.log(mass)
+    return price.astype(np.float64)

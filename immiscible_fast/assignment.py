@@ -53,11 +53,13 @@ def solve_assignment(
         Float, integer or bool; ``inf`` forbids a pair. float16 and bfloat16 are solved in float32,
         integers and bools in float64. Every row is assigned if n <= m, else every column.
     method : str
-        - ``"auto"``: "exact" on a CPU, "sinkhorn" on a GPU.
+        - ``"auto"``: "exact" on a CPU and, up to 512 columns, on a GPU; else "sinkhorn".
         - ``"exact"``: auction, then shortest augmenting paths from its prices: optimal in float64.
         - ``"auction"``: eps-scaling auction that stops at ``tol``.
         - ``"sinkhorn"``: annealed log-domain Sinkhorn, then the auction from its prices to ``tol``.
           With fewer rows than columns (or more) it is "auction".
+          On a GPU "exact" and both of these start from Sinkhorn's prices and end in shortest-path
+          forests, all free rows at a time: what is not within ``tol`` then is solved exactly.
         - ``"scipy"``: ``scipy.optimize.linear_sum_assignment``, without prices or bound.
     tol : float
         For auction and sinkhorn, a bound on (cost - optimum) / min(n, m) in units of the standard
@@ -79,6 +81,8 @@ def solve_assignment(
     ValueError
         If ``cost`` has another shape, contains NaN or -inf, or forbids every complete assignment
         (the last two on a GPU only if ``check``).
+    RuntimeError
+        If ``check`` and a GPU's budget of work did not suffice, which no known costs bring about.
 
     Examples
     --------
@@ -104,5 +108,7 @@ def solve_assignment(
     answer = ops.solve(matrix, method, tol)
     if check and not bool(answer.converged.all()):
         invalid = bool((matrix.isnan() | matrix.isneginf()).any())
+        if not invalid and bool(answer.cost.isfinite().all()):
+            raise RuntimeError("cost is not solved: the call's budget of work was spent")
         raise ValueError(validation.INVALID_ENTRIES if invalid else validation.INFEASIBLE)
     return Assignment(*answer)

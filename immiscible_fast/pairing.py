@@ -36,7 +36,7 @@ def fast_assign(
         Distance that is summed: "sqeuclidean", "euclidean" (the paper's code), "dot", "cosine" or
         "manhattan"; see ``pairwise_cost``. "dot" gives the same assignment as "sqeuclidean".
     method : str
-        "auto" (exact on a CPU, within ``tol`` on a GPU), "exact", "auction", "sinkhorn" or "scipy";
+        "auto" (on a GPU, within ``tol`` if large), "exact", "auction", "sinkhorn" or "scipy";
         see ``solve_assignment``.
     tol : float
         Tolerance of the near-optimal methods; see ``solve_assignment``. On a CPU it refers to the

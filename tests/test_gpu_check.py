@@ -42,9 +42,7 @@ def test_work_is_counted_by_hand():
     assert counts.product_bytes(2, 3, 5, size=2, out=4) == 2 * 5 * (2 + 3) + 4 * 2 * 3
     matrix = 4 * 1024**2
     assert counts.stage_bytes("certificate", 1024, 64) == matrix + 1024 * 20
-    assert counts.stage_bytes("sinkhorn", 1024, 64, updates=2) == 2 * (
-        matrix + 4 * 1024 * 4
-    )
+    assert counts.stage_bytes("sinkhorn", 1024, 64, updates=2) == 2 * (matrix + 4 * 1024 * 4)
     known = set(watch.STAGES.values()) - {"forests", "last resort", "restart"}
     assert all(counts.stage_bytes(stage, 64, 8) > 4 * 64 * 64 for stage in known)
     assert counts.stage_bytes("no such stage", 64, 8) is None

@@ -17,7 +17,6 @@ pytest.importorskip("triton")
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import forests
 from families import make
 from immiscible_fast.kernels.gpu import augment, workspace
 from immiscible_fast.kernels.gpu import sinkhorn as sinkhorn_module
@@ -27,6 +26,8 @@ from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import FIRST_EPS, LAST_EPS, OVER_RELAXATION, sinkhorn
 from immiscible_fast.kernels.gpu.statistics import DEGENERATE, INVALID, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
+
+from bench import forests
 
 pytestmark = pytest.mark.emulated
 EDGES = (0, 1, 4, 5, 13, 20)  # of groups, some of them of one sample
@@ -134,7 +135,7 @@ def test_lists_hold_the_cheapest_and_bound_the_rest(rng, gpu_device, monkeypatch
     listed, costs = (part.view(n, length).cpu().numpy() for part in (work.listed, work.value))
     for i, row in enumerate(value):
         kept = listed[i][np.isfinite(costs[i])]
-        assert np.unique(kept).size == kept.size >= min(np.isfinite(row).sum(), length // 4, 1)
+        assert np.unique(kept).size == kept.size >= 1
         rest = np.delete(row, kept)
         assert float(work.bound[i]) == (rest.min() if rest.size else np.inf)
         assert row[kept].max() <= rest.min(initial=np.inf) or np.unique(row).size < n
@@ -147,7 +148,7 @@ def matching_of(cost, device, *, bids=True):
     problems = problems_of(cost, device)
     units, start = statistics(problems)
     price = sinkhorn(problems, units, start, updates=3)
-    before = np.array(price.cpu()).reshape(len(cost), -1)
+    before = price.cpu().numpy().copy().reshape(len(cost), -1)
     work = Workspace.of(problems, price)
     start_matching(problems, units, work, torch.ones_like(units.flags), bids=bids)
     return problems, work, before

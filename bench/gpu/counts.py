@@ -32,7 +32,7 @@ def list_length(m: int) -> int:
 
 
 def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, updates: int = 24) -> int | None:
-    """Fewest bytes of a stage of a square float32 problem; None of a stage that is not known, and of
+    """Fewest bytes of a stage of a square float32 problem; None of one that is not known, and of
     forests, which read what the data make them read.
 
     ``matching`` counts the scan that lists candidates, and the lists.

@@ -31,7 +31,12 @@ class Knob(NamedTuple):
 
 KNOBS = (
     Knob(
-        "sinkhorn updates", f"{KERNELS}.sinkhorn", "UPDATES", (16, 20, 30, 40), "sinkhorn", "updates"
+        "sinkhorn updates",
+        f"{KERNELS}.sinkhorn",
+        "UPDATES",
+        (16, 20, 30, 40),
+        "sinkhorn",
+        "updates",
     ),
     Knob("sinkhorn last eps", f"{KERNELS}.sinkhorn", "LAST_EPS", (0.001, 0.01, 0.03)),
     Knob("over-relaxation", f"{KERNELS}.sinkhorn", "OVER_RELAXATION", (1.5, 1.8, 1.9)),

@@ -106,7 +106,7 @@ class _Launches:
 
 
 def finished_share(index_of: list[Callable[[], Any]]) -> float | None:
-    """Share of the calls (of one problem each) that were not good enough without an exact finish."""
+    """Share of the calls (of one problem each) that had to be solved exactly in the end."""
     mended = []
     for call in index_of:
         with stages(lambda: None) as seen:

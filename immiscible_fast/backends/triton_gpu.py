@@ -115,10 +115,8 @@ def assign(
 def match(problems: Problems, method: str, tol: float, *, proven: bool = False) -> Matching:
     """Solve n <= m problems; ``proof`` is of the answer if ``proven``, else nothing to rely on."""
     tol = min(tol, LARGEST_TOL)
-    if method == "auto":
-        exact = problems.cost.shape[2] <= EXACT_UP_TO
-    else:
-        exact = method == "exact"
+    small = problems.cost.shape[2] <= EXACT_UP_TO
+    exact = method == "exact" or (method == "auto" and small)
     units, start = statistics(problems)
     price = sinkhorn(problems, units, start)
     work, proof = Workspace.of(problems, price), Proof.empty(problems)

@@ -218,9 +218,7 @@ def forget_huge_prices_kernel(
             fill(p_price + i_batch * m, col, col_stop, 0.0, BLOCK)
 
 
-def augment_rows(
-    problems: Problems, units: Units, work: Workspace, wanted: Tensor
-) -> Tensor:
+def augment_rows(problems: Problems, units: Units, work: Workspace, wanted: Tensor) -> Tensor:
     """Match the rows that are still free in the problems of which ``wanted`` (problems,) int32 is
     positive. Returns (problems,) int32, 1 where that failed (point 2)."""
     cost, first, last = problems
@@ -237,9 +235,7 @@ def augment_rows(
     return failed
 
 
-def restart_where_huge(
-    problems: Problems, units: Units, work: Workspace, solved: Tensor
-) -> Tensor:
+def restart_where_huge(problems: Problems, units: Units, work: Workspace, solved: Tensor) -> Tensor:
     """Point 3, for problems of which ``solved`` (problems,) int32 is positive: (problems,) int32,
     those to be solved again; their prices are reset."""
     cost, first, last = problems

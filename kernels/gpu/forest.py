@@ -294,7 +294,7 @@ def flip(
     p_cost, p_parent, p_column, p_owner, p_paid, p_least, p_end, p_best, p_scanned,
     stride_row, scale, far, start, stop, n, EXACT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Flip the paths to the ends of the trees whose roots are in start .. stop; returns how many."""
+    """Flip the paths to the ends of the trees of roots start .. stop; returns how many."""
     found = start * 0
     for i_start in range(start, stop, BLOCK):
         o_row = i_start + tl.arange(0, BLOCK)

@@ -1,8 +1,8 @@
 """What drives forests: modes, which follow from what all programs counted in the turn before.
 
-A phase is FIRST, GROW as often as it takes, WHOLE (and GROW) until no list is too short, then ROOTS,
-ENDS and FLIP. It is over when nothing is free, or when no tree reaches a free column: what is
-left then, or when ``limit`` ticks are spent, is for the last resort.
+A phase is FIRST, GROW as often as it takes, WHOLE (and GROW) until no list is too short, then
+ROOTS, ENDS and FLIP. It is over when nothing is free, or when no tree reaches a free column: what
+is left then, or when ``limit`` ticks are spent, is for the last resort.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def tick(
                 p_active_before, p_reach_before, p_offer_before, p_near_before, p_parent,
                 active, float("inf"), turn, K, ROWS, True,
             )  # fmt: skip
-        if WIDE:
+        if WIDE:  # noqa: SIM102 (what is known when it is compiled)
             if dummy < float("inf"):
                 by_row(
                     p_cost, p_price, p_offer_before, p_near_before, p_parent, scale,

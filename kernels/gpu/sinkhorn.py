@@ -5,7 +5,7 @@ With prices p (the negative of the usual column potentials), working costs w and
 1. Row i splits its unit of mass by exp(-(w_ij + p_j) / eps). With fewer rows than columns, a dummy
    row of cost zero splits m - n units: columns that stay free must be the cheapest.
 2. mass_j, what column j gets of all rows, should be one: p_j grows by omega eps log mass_j. This is
-   a row and a column update of Sinkhorn's algorithm, the latter over-relaxed (Thibault et al. 2017).
+   a row and a column update of Sinkhorn's algorithm, the latter over-relaxed (Thibault 2017).
    The launch after the one that adds up the masses does it, each of its programs for itself, so an
    entry is read once and takes one exponential, and nothing waits.
 3. eps falls geometrically from one standard deviation of the costs (Schmitzer 2019); omega is 1.65,
@@ -227,9 +227,7 @@ def final_prices_kernel(
                 tl.store(p_out + o_col, tl.maximum(b_price, least), mask=o_col < col_stop)
 
 
-def sinkhorn(
-    problems: Problems, units: Units, start: Tensor, *, updates: int = UPDATES
-) -> Tensor:
+def sinkhorn(problems: Problems, units: Units, start: Tensor, *, updates: int = UPDATES) -> Tensor:
     """Prices (B m) float64 that Sinkhorn at ``LAST_EPS`` wants, from ``start`` (B m) float32,
     which is written over. Without updates, ``start`` itself, for a matching to start from."""
     cost, first, last = problems

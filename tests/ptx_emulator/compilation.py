@@ -223,15 +223,17 @@ def written_parameters(kernel: Kernel) -> set[int]:
                 from_these |= kept
             elif one.name.startswith(("st.shared", "stmatrix")):
                 kept |= from_these | origin.get(names[0], set())
-            if one.operands and not one.name.startswith(("st.", "red.")):
+            # Not what is read from where a pointer points to; halves of one may go their own ways.
+            data = "global" in one.name and one.name.startswith(("ld.", "atom."))
+            if one.operands and not data and not one.name.startswith(("st.", "red.")):
                 for name in re.findall(r"[%\w$]+", one.operands[0]):
-                    if BITS[kernel.registers.get(name, "pred")] == 64:
+                    if BITS[kernel.registers.get(name, "pred")] >= 32:
                         origin.setdefault(name, set()).update(from_these)
         if before == (sum(map(len, origin.values())), len(kept)):
             break
     found: set[int] = set()
     for one in kernel.instructions():
-        if one.name.startswith(("st.global", "atom.global", "red.global")):
+        if one.name.startswith(("st.", "atom.", "red.")) and ".global" in one.name:
             where = one.operands[1 if one.name.startswith("atom") else 0]
             for name in re.findall(r"[%\w$]+", where):
                 found |= origin.get(name, set())

@@ -1,0 +1,98 @@
+"""Work of the GPU's solver that does not depend on the machine, from its reference on a CPU.
+
+    python -m bench.gpu_work_counts            # today's counts beside the recorded ones
+    python -m bench.gpu_work_counts --write    # record today's counts (a change that is meant)
+
+A tick of a forest is two barriers of one program; ``turns`` are those that grow it, ``list_scans``
+and ``row_scans`` the candidate lists and whole rows that are met in them. Shares and gaps, in
+standard deviations, say how good the answer is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from immiscible_fast import linear_sum_assignment
+
+from . import families, forests
+
+RECORD = Path(__file__).with_name("gpu_work_counts.json")
+UPDATES, OMEGA, ROUNDS, PATIENCE = 24, 1.65, 16, 8
+ALLOWED, SLACK = 1.5, 64  # products of other processors are rounded otherwise
+FAMILIES = ("photo", "onef", "digits", "uniform", "integers", "duplicates", "machol_wien")
+SIZES = (256, 1024, 4096)
+METHODS = ("exact", "sinkhorn")
+
+
+def cases() -> list[tuple[str, int, str]]:
+    return [
+        (family, n, method)
+        for n in SIZES
+        for family in FAMILIES
+        for method in METHODS
+        if not (family == "digits" and n > families.DIGITS)
+    ]
+
+
+def counted(family: str, n: int, method: str) -> dict[str, Any]:
+    cost = families.problem(family, n).centred.astype(np.float64)
+    cost -= cost.mean(1, keepdims=True)
+    cost = (cost / (cost - cost.mean(0)).std()).astype(np.float32)
+    price = forests.sinkhorn_prices(cost, UPDATES, OMEGA)
+    wide = cost.astype(np.float64)
+    state, counts = forests.solve(
+        wide, price, length=32 if n <= 1024 else 64, rounds=ROUNDS,
+        patience=0 if method == "exact" else PATIENCE,
+    )  # fmt: skip
+    result: dict[str, Any] = {"sinkhorn_updates": UPDATES, **counts}
+    result["left"] = int((state.column < 0).sum())
+    if result["left"]:
+        return result
+    rows = np.arange(n)
+    paid = wide[rows, state.column].sum()
+    best = wide[linear_sum_assignment(cost)].sum()
+    bound = (wide + state.price).min(1).sum() - state.price.sum()
+    result["share"] = float(1 - (paid - best) / max(np.trace(wide) - best, 1e-30))
+    result["gap_a_row"] = float((paid - bound) / n)
+    return result
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    return found
+
+
+def exceeded(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """What counts more than is allowed, in words."""
+    return [
+        f"{name}: {count}, recorded {then[name]}"
+        for name, count in now.items()
+        if isinstance(count, int) and count > ALLOWED * then.get(name, 0) + SLACK
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="record today's counts")
+    parser.add_argument("--most", type=int, default=max(SIZES), help="largest n")
+    options = parser.parse_args()
+    found = recorded()
+    for family, n, method in cases():
+        if n > options.most:
+            continue
+        name = f"{family} n={n} {method}"
+        now = counted(family, n, method)
+        print(name, now, exceeded(now, found.get(name, now)), flush=True)
+        if options.write:
+            found[name] = now
+            lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in found.items())
+            RECORD.write_text("{\n" + lines + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
