@@ -1,4 +1,4 @@
-"""Work of the GPU's forests, counted on a CPU: more of it is a slowdown that no clock has to show."""
+"""Work of the GPU's forests, counted on a CPU: more work is caught without a clock."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 pytest.importorskip("triton")
 pytest.importorskip("sklearn")
 
-from bench import gpu_work_counts
 from immiscible_fast.kernels.gpu import sinkhorn, workspace
+
+from bench import gpu_work_counts
 
 
 def test_what_is_counted_is_what_ships():

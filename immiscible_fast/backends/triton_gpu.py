@@ -141,7 +141,8 @@ def solve_exactly(problems: Problems, units: Units, work: Workspace, wanted: Ten
     """Solve the problems that are ``wanted`` from the workspace's prices; 1 where that failed."""
     start_matching(problems, units, work, wanted)
     grow_forests(problems, units, work, wanted, exact=True)
-    return augment_rows(problems, units, work, wanted)
+    failed: Tensor = augment_rows(problems, units, work, wanted)
+    return failed
 
 
 @on_its_device
