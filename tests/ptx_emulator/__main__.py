@@ -25,6 +25,11 @@ class EachTest:
     def __init__(self, emulator: Emulator):
         self.emulator = emulator
 
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Not once more in an emulator of their own (conftest.py)."""
+        if hasattr(config.option, "emulated"):
+            config.option.emulated = 0.0
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Iterator[None]:
         with self.emulator:
@@ -57,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not Path(path).exists():
         parser.error(f"there is no {path}")
     if node or Path(path).is_dir() or Path(path).name.startswith("test_"):
-        tests = [options.what, "-p", "no:cacheprovider", "--emulated", "0", *rest]
+        tests = [options.what, "-p", "no:cacheprovider", *rest]
         code = int(pytest.main(tests, plugins=[EachTest(emulator)]))
     else:
         sys.argv = [path, *rest]

@@ -34,8 +34,10 @@ from .forms import c_source
 from .ptx import BITS, Kernel, parse
 
 RUNTIME = Path(__file__).parent / "runtime"
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fwrapv")
-FLAGS += ("-fno-strict-aliasing", "-w", "-shared", "-fPIC")
+FLAGS = (
+    "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fwrapv",
+    "-fno-strict-aliasing", "-w", "-shared", "-fPIC",
+)  # fmt: skip
 COMPILER = os.environ.get("CC", "gcc")
 
 

@@ -254,7 +254,7 @@ class Emulator:
             "MB read",
             "MB written",
         )
-        rows = [(*head, "sectors", "seconds")]
+        rows: list[tuple[str, ...]] = [(*head, "sectors", "seconds")]
         for name, work in self.work.items():
             counts = work.launches, work.programs, work.instructions, work.barriers
             megabytes = (f"{count / 1e6:.3f}" for count in (work.bytes_read, work.bytes_written))

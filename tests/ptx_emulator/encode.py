@@ -38,6 +38,9 @@ BARRIER_NAME = re.compile(r"bar(?:rier)?(?:\.cta)?\.sync(?:\.aligned)?")
 JOINED = re.compile(r"(setp\.\w+)\.(and|or|xor)\.(\w+)")
 
 
+Token = tuple[str, Any]  # an operand until the file is laid out
+
+
 @dataclass
 class Encoded:
     """A kernel's instructions, its vectors of registers, and its register file at the start."""
@@ -73,7 +76,7 @@ class Encoder:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
         self.ops: list[dict[str, Any]] = []
-        self.lists: list[int] = []
+        self.lists: list[Token | None] = []
         self.constants: dict[tuple[int, int], int] = {}  # (bits, value): number
         self.labels: dict[str, int] = {}
         self.temporaries = 0
@@ -258,7 +261,7 @@ class Encoder:
 
     def layout(self, poison: int) -> tuple[dict[tuple[str, Any], int], Any, int]:
         """Offsets of constants and registers, wide ones first, the file, and its defined part."""
-        used = [*self.lists]
+        used: list[Any] = [*self.lists]
         for op in self.ops:
             for value in op.values():
                 used += value if isinstance(value, list) else [value]

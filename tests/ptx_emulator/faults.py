@@ -93,7 +93,7 @@ def _faults_of(path: Path) -> Iterator[Fault]:
 def _changes(function: ast.FunctionDef, jitted: bool) -> Iterator[tuple[str, Any, str]]:
     """(kind, the node, what stands there instead)."""
     statements = {id(n.value) for n in ast.walk(function) if isinstance(n, ast.Expr)}
-    masked = set()
+    masked: set[int] = set()
     for node in ast.walk(function):
         if not isinstance(node, ast.Call):
             continue

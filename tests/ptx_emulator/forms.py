@@ -97,7 +97,7 @@ def _bits() -> Iterator[tuple[str, Form]]:
 
 
 def _floats() -> Iterator[tuple[str, Form]]:
-    """Rounded to nearest even; the approximations are, too."""
+    """Rounded to nearest even; the approximations are those of C's library."""
     for kind in FLOATS:
         end = "f" if kind == "f32" else ""
         for name, sign in (("add", "+"), ("sub", "-"), ("mul", "*")):

@@ -28,8 +28,10 @@ SPECIAL = (
 CODES = {name: 4 + k for k, name in enumerate(SPECIAL)}
 FORM_CODES = {name: 4 + len(SPECIAL) + k for k, name in enumerate(FORMS)}
 WIDE, SHARED, SIGN = 1, 2, 4
-ATOMICS = ("max.s", "min.s", "max.u", "min.u", "add", "or", "and", "xor", "exch", "cas")
-ATOMICS += ("add.f32", "add.f64")
+ATOMICS = (
+    "max.s", "min.s", "max.u", "min.u", "add", "or", "and", "xor", "exch", "cas", "add.f32",
+    "add.f64",
+)  # fmt: skip
 FRAGMENTS = ("bf16", "f16", "tf32")
 SPECIAL_REGISTERS = ("%tid.x", "%ctaid.x", "%ctaid.y", "%ctaid.z")
 FIXED = {"%tid.y": 0, "%tid.z": 0}

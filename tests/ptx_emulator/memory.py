@@ -52,15 +52,15 @@ class Fresh:
         self.tensor = tensor
         self.shift = tensor.element_size().bit_length() - 1
         storage = tensor.untyped_storage()
-        self.cells = np.zeros(max(1, -(-storage.nbytes() >> self.shift)), CELL)
+        self.cells = _cells(storage, self.shift)
         _bytes(storage).fill_(poison)
 
 
-class Memory(TorchDispatchMode):
+class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes, while it is active, what torch allocates without a value, and what it then writes."""
 
     def __init__(self, poison: int):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.poison = poison
         self.fresh: dict[int, Fresh] = {}
 
@@ -98,7 +98,7 @@ class Memory(TorchDispatchMode):
         else:
             shift = min(view.element_size() for view in views).bit_length() - 1
             needed = partial or not read_only
-            cells = np.zeros(max(1, -(-storage.nbytes() >> shift)), CELL) if needed else None
+            cells = _cells(storage, shift) if needed else None
         if partial:
             for view in views:
                 _mark(cells["reach"], shift, view, launch)
@@ -120,6 +120,11 @@ def _base(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
+def _cells(storage: torch.UntypedStorage, shift: int) -> Cells:
+    """A shadow for all of a storage, of granules of 1 << shift bytes."""
+    return np.zeros(max(1, -(-storage.nbytes() >> shift)), CELL)
+
+
 def _bytes(storage: torch.UntypedStorage) -> Tensor:
     return torch.tensor([], dtype=torch.uint8).set_(storage)
 
@@ -127,11 +132,11 @@ def _bytes(storage: torch.UntypedStorage) -> Tensor:
 def _covers(view: Tensor) -> bool:
     """Whether the view has every element of its storage."""
     dense = view.numel() * view.element_size() == view.untyped_storage().nbytes()
-    return dense and view.storage_offset() == 0 and bool(_non_overlapping(view))
+    return dense and view.storage_offset() == 0 and _non_overlapping(view)
 
 
 def _non_overlapping(view: Tensor) -> bool:
-    return torch.ops.aten.is_non_overlapping_and_dense(view)
+    return bool(torch.ops.aten.is_non_overlapping_and_dense(view))
 
 
 def _mark(cells: Any, shift: int, view: Tensor, value: int) -> None:
@@ -139,7 +144,7 @@ def _mark(cells: Any, shift: int, view: Tensor, value: int) -> None:
     if not view.numel():
         return
     size, item = view.element_size(), cells.strides[0]
-    start = view.storage_offset() * size
+    start = int(view.storage_offset()) * size
     strides = [stride * size for stride in view.stride()]
     if size >> shift:  # a view of a larger type has several granules to an element
         shape = (*view.shape, size >> shift)

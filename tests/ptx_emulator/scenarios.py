@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,15 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, cost in costs.items():
         for method in ("exact", "sinkhorn") if name in ("photos", "rectangle") else ("exact",):
             given = with_gaps(cost)
-            yield f"{name} {method}", lambda c=given, m=method: solve_assignment(c, method=m)
+            yield f"{name} {method}", partial(solve_assignment, given, method=method)
     labels = torch.from_numpy(rng.integers(0, 6, 60))
     for metric in ("sqeuclidean", "euclidean", "manhattan", "cosine"):
         x, noise = normal(60, 37), normal(60, 37)
-        given = labels if metric != "cosine" else None
-        yield (
-            f"fast_assign {metric}",
-            lambda a=(x, noise), m=metric, of=given: fast_assign(*a, metric=m, labels=of),
-        )
+        of = labels if metric != "cosine" else None
+        yield f"fast_assign {metric}", partial(fast_assign, x, noise, metric=metric, labels=of)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         x, y = normal(70, 100, dtype=dtype), normal(45, 100, dtype=dtype)
-        yield f"pairwise_cost {dtype}", lambda a=(x, y): pairwise_cost(*a)
+        yield f"pairwise_cost {dtype}", partial(pairwise_cost, x, y)
 
 
 def observe(package: Path) -> dict[str, Any]:

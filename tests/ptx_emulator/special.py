@@ -55,17 +55,24 @@ def _memory(encoder: Encoder, one: Instruction, found: re.Match[str]) -> None:
     names = elements(data)
     if len(names) != int(count or 1):
         raise UnsupportedPTX(str(one))
-    if not load:  # constants can be stored, too
-        names = [n if n in encoder.registers else encoder.value(n, kind, one) for n in names]
-    widths = {BITS[encoder.registers[n]] for n in names if isinstance(n, str) and n != "_"}
-    widths |= {n[1][0] for n in names if isinstance(n, tuple)}
+    values: list[tuple[str, Any] | None] = []
+    widths = set()
+    for name in names:
+        if name in encoder.registers:
+            values.append(("register", name))
+            widths.add(BITS[encoder.registers[name]])
+        elif load and name == "_":
+            values.append(None)
+        elif not load:  # constants can be stored, too
+            values.append(encoder.value(name, kind, one))
+            widths.add(BITS[kind])
+        else:
+            raise UnsupportedPTX(f"operand {name}")
     if len(widths) != 1:
         raise UnsupportedPTX(str(one))
     base, offset, wide = encoder.address(where)
     start = len(encoder.lists)
-    encoder.lists += [
-        None if n == "_" else n if isinstance(n, tuple) else ("register", n) for n in names
-    ]
+    encoder.lists += values
     encoder.add(
         CODES["load" if load else "store"], one, source=[base], a=offset, b=BITS[kind] // 8,
         c=wide | SHARED * shared | SIGN * (kind[0] == "s"), d=widths.pop() // 8,
