@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from immiscible_fast.kernels.cpu.solver import SMALL
 
 from immiscible_fast import fast_assign, linear_sum_assignment
 from immiscible_fast.backends import cpu, numba_cpu
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             if n <= LARGEST[family]:
                 rows.append(side_by_side(family, n))
                 print(line(rows[-1]), flush=True)
-    above = [overhead(n) for n in options.sizes if n <= numba_cpu.SMALL]
+    above = [overhead(n) for n in options.sizes if n <= SMALL]
     for row in above:
         print(f"overhead n={row['n']}: {row['us']}")
     device = record.device_facts("cpu", torch.get_num_threads())

@@ -50,6 +50,12 @@ def assign(
     return index, converged
 
 
+def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
+    """Index (n,) of two plain tensors (n, ...), see ``validation.is_plain_pair``, on the CPU."""
+    index: Tensor = _module("cpu").assign_plain(x, noise, metric, method, tol)
+    return index
+
+
 def columns(cost: Tensor, maximize: bool, limit: float, *, check: bool) -> Tensor:
     """Column of each row of (B, n, m) costs, (B, n), or -1; see ``backends.limit``."""
     if is_traced(cost):

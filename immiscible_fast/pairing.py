@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import ops, validation
 from .assignment import DEFAULT_TOL
+from .backends.select import on_gpu
 from .pairwise import flatten_samples, outside_autocast, working_dtype
 
 
@@ -98,13 +99,16 @@ def fast_assign(
     validation.check_choice("metric", metric, validation.METRICS)
     validation.check_choice("method", method, validation.METHODS)
     tol = validation.check_tolerance(tol)
+    validation.check_flag("check", check)
+    plain = features is None and mask is None
+    one = plain and labels is None and batched is False
+    if one and validation.is_plain_pair(x, noise) and not on_gpu(x):
+        return ops.assign_plain(x, noise, metric, method, tol)
     images, noises = validation.check_pair("x", x, "noise", noise, batched, same_count=True)
     validation.check_data("x", images)
     groups = None
     if labels is not None:
         groups = validation.check_labels(labels, images.shape[: 1 + batched])
-    validation.check_flag("check", check)
-    plain = features is None and mask is None
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)
     with outside_autocast(images):

@@ -128,7 +128,7 @@ def product(
     """
     add = torch.addmm if x.ndim == 2 else torch.baddbmm
     beta = 0 if start is None else 1
-    cost = torch.empty(1, dtype=dtype, device=x.device) if start is None else start
+    cost = x.new_empty(1, dtype=dtype) if start is None else start
     if x.dtype == y.dtype == dtype and shift_x is None and shift_y is None:
         return add(cost, x, y.mT, beta=beta, alpha=scale).contiguous()
     for part in _slices(x, y):

@@ -132,6 +132,27 @@ def is_traced(*tensors: Tensor) -> bool:
     return False
 
 
+def is_plain_pair(x: object, y: object) -> bool:
+    """Whether two arguments are what most calls get: samples (n, ...), two or more, that pass every
+    check of a pair and hold real data on the CPU in one type, with no gradient, and outside of
+    tracers and autocast. It takes a microsecond to know, and the checks one by one take ten."""
+    return (
+        type(x) is type(y) is Tensor
+        and not is_traced()
+        and x.is_cpu
+        and y.is_cpu
+        and not (x.is_nested or y.is_nested or x.requires_grad or y.requires_grad)
+        and x.layout is y.layout is torch.strided
+        and x.dtype is y.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and x.shape == y.shape
+        and x.ndim > 1
+        and x.shape[0] > 1
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 def may_look(value: Tensor) -> bool:
     """Whether to look at its entries: a GPU would have to be waited for, a tracer has none."""
     return value.device.type == "cpu" and not is_traced(value)

@@ -39,7 +39,7 @@ def listed_solver():
     """``solve_range`` compiled anew, with another threshold."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solver, "LISTED_FROM", 16)
-        patch.setattr(solver, "SMALL", 0)
+        patch.setattr(solver, "is_small", njit(lambda n, m: False))
         patch.setattr(solver, "_solve_one", njit(renamed(solver._solve_one.py_func)))
         entry = solver.make_solver(f"lists from 16 columns on {solver._source_digest()}")
         solve_range = njit(cache=True, nogil=True)(renamed(entry.py_func))

@@ -208,3 +208,15 @@ def test_assignment_of_images_is_that_of_their_costs(rng):
     x, noise = draw(rng, 80, 10), draw(rng, 80, 10)
     cost = pairwise_cost(x, noise)
     assert torch.equal(fast_assign(x, noise), solve_assignment(cost).index)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_plain_tensors_take_a_shorter_way_to_the_same_index(metric, rng):
+    x, noise = (torch.from_numpy(rng.normal(size=(24, 3, 4))) for _ in range(2))
+    negated = torch.complex(x, -x).conj().imag
+    assert negated.is_neg()
+    for one in (x, negated, x.mT.contiguous().mT, x.clone().requires_grad_()):
+        for other in (noise, noise.float()):
+            index = fast_assign(one, other, metric=metric)
+            batch = fast_assign(one[None], other[None], metric=metric, batched=True)
+            assert torch.equal(index, batch[0])

@@ -7,13 +7,21 @@ import pytest
 import torch
 from checks import assert_exact, assert_matching, optimum, rounding, total
 from families import FAMILIES, make, wide_range
-from immiscible_fast.kernels.cpu.solver import SMALL
+from immiscible_fast.kernels.cpu.solver import SMALL, SMALL_WIDE
 
-from immiscible_fast import fast_assign, linear_sum_assignment, pairwise_cost, solve_assignment
+from immiscible_fast import (
+    batch_linear_assignment,
+    fast_assign,
+    linear_sum_assignment,
+    pairwise_cost,
+    solve_assignment,
+)
 from immiscible_fast.backends import numba_cpu
+from immiscible_fast.backends.transpose import TILE, inverse, transposed
 
 SHAPES = ((1, 1), (1, 9), (5, 5), (15, 16), (16, 16), (17, 17), (20, 63), (32, 32), (63, 64))
-SHAPES = (*SHAPES, (SMALL, SMALL), (SMALL + 1, SMALL + 1), (3, SMALL + 1), (40, 17))
+SHAPES = (*SHAPES, (SMALL, SMALL), (SMALL + 1, SMALL + 1), (3, SMALL + 1), (40, 17), (20, 3))
+SHAPES = (*SHAPES, (SMALL, 100), (100, SMALL), (5, SMALL_WIDE + 1), (SMALL_WIDE + 1, 5))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -100,6 +108,29 @@ def test_a_batch_of_small_problems_is_solved_as_each_alone(rng):
     together = solve_assignment(costs)
     for cost, index in zip(costs, together.index, strict=True):
         assert torch.equal(solve_assignment(cost).index, index)
+
+
+def test_a_batch_of_tall_problems_is_matched_as_each_alone(rng):
+    for n, m in ((31, 24), (300, 20), (150, 140)):
+        costs = torch.from_numpy(rng.normal(size=(5, n, m)))
+        for cost, index in zip(costs, batch_linear_assignment(costs), strict=True):
+            rows, columns = linear_sum_assignment(cost)
+            assert torch.equal(index[rows], columns)
+            assert int((index < 0).sum()) == n - m
+
+
+def test_transposition_by_tiles_and_inverse_indices(rng):
+    height, width = TILE
+    for shape in ((2, 3, 5), (1, height + 9, width + 9), (2, 2 * height, 1)):
+        costs = rng.random(shape)
+        turned = transposed(costs)
+        assert turned.flags.c_contiguous
+        assert np.array_equal(turned, costs.transpose(0, 2, 1))
+        assert np.shares_memory(transposed(turned.transpose(0, 2, 1)), turned)
+    rows = np.argsort(rng.random((3, 7)), axis=1)[:, :4]
+    index = inverse(rows, 7)
+    assert np.array_equal(np.take_along_axis(index, rows, 1), np.tile(np.arange(4), (3, 1)))
+    assert (np.sort(index, 1)[:, :3] == -1).all()
 
 
 def test_large_constants_of_small_batches_cost_no_digits(rng):

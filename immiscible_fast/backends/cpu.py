@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,8 +14,10 @@ from .. import validation
 from ..pairwise import centred_product, cost_matrix, normalized, product, working_dtype
 from .select import warn_solved_on_cpu
 from .solution import Answer, LargeConstants, Solution
+from .transpose import inverse, transposed
 
 LARGE_CONSTANTS = 300.0  # times the standard deviation: float32 keeps four digits of what is left
+EXACT = ("auto", "exact")
 NEAR_OPTIMAL = ("auction", "sinkhorn")
 QUANTISED_DTYPES = {torch.float32, torch.float16, torch.bfloat16}
 
@@ -39,17 +44,24 @@ def assign(
         index = _assign(x, noise, metric, method, tol)
     else:
         index = _assign_groups(x, noise, labels, metric, method, tol)
-    return index, torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
+    converged = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
+    return torch.from_numpy(index).to(x.device), converged
+
+
+def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
+    """The index (n,) of two plain tensors (n, ...), see ``validation.is_plain_pair``."""
+    n = x.shape[0]
+    index = _assign(x.reshape(1, n, -1), noise.reshape(1, n, -1), metric, method, tol)
+    return torch.from_numpy(index[0])
 
 
 def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
     """The costs as a numpy array on the CPU, in float32 or float64; no copy where none is
     needed."""
-    if matrix.dtype in (torch.float16, torch.bfloat16):
-        matrix = matrix.to(torch.float32)
-    elif matrix.dtype not in (torch.float32, torch.float64):
-        matrix = matrix.to(torch.float64)
-    if matrix.device.type != "cpu":
+    if matrix.dtype not in (torch.float32, torch.float64):
+        short = matrix.dtype in (torch.float16, torch.bfloat16)
+        matrix = matrix.to(torch.float32 if short else torch.float64)
+    if not matrix.is_cpu:
         warn_solved_on_cpu(matrix.device)
         matrix = matrix.cpu()
     array: NDArray[np.floating] = matrix.resolve_neg().numpy()
@@ -74,7 +86,7 @@ def solve_wide(
         return reference.solve(costs)
     from . import numba_cpu
 
-    if method in ("auto", "exact"):
+    if method in EXACT:
         return numba_cpu.solve(costs, exact=True, tol=tol, constants=constants)
     prices = None
     if method == "sinkhorn" and costs.shape[1] == costs.shape[2]:
@@ -85,14 +97,28 @@ def solve_wide(
     return numba_cpu.solve(costs, exact=False, tol=tol, prices=prices, constants=constants)
 
 
+def exact_index(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np.int64]:
+    """The index (B, n) alone of an exact solve of (B, n, m) costs, or -1."""
+    if costs.size == 0:
+        return solve_any_shape(costs, "exact", 1.0).index
+    return _numba_assign()(costs, constants)
+
+
+@functools.cache
+def _numba_assign() -> Callable[..., NDArray[np.int64]]:
+    """``numba_cpu.assign``, which is imported when it is first wanted."""
+    from .numba_cpu import assign
+
+    return assign
+
+
 def solve_any_shape(costs: NDArray[np.floating], method: str, tol: float) -> Solution:
     """Problems with more rows than columns are solved transposed, and turned back."""
-    batch, n, m = costs.shape
+    n, m = costs.shape[1:]
     if n <= m:
         return solve_wide(costs, method, tol)
-    wide = solve_wide(np.ascontiguousarray(costs.transpose(0, 2, 1)), method, tol)
-    index = np.full((batch, n), -1, np.int64)
-    np.put_along_axis(index, wide.index, np.arange(m)[None], axis=1)
+    wide = solve_wide(transposed(costs), method, tol)
+    index = inverse(wide.index, n)
     # The dual of a column is what it costs at the prices of the rows; the bound is one for both.
     return wide._replace(index=index, prices=-wide.duals, duals=-wide.prices)
 
@@ -102,23 +128,19 @@ def check_finite(x: Tensor, noise: Tensor) -> None:
     validation.check_values("noise", noise)
 
 
-def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
+def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> NDArray[np.int64]:
     """``fast_assign`` of checked (B, n, D) tensors: index (B, n)."""
     if x.numel() == 0 or x.shape[1] == 1:
-        return torch.arange(x.shape[1], device=x.device).expand(x.shape[:2]).contiguous()
+        return np.tile(np.arange(x.shape[1]), (x.shape[0], 1))
     centred = False
     constants = np.inf if metric in ("euclidean", "manhattan") else LARGE_CONSTANTS
     while True:
         try:
             cost = assignment_cost(x, noise, metric, method, tol, centred)
             array = as_solver_array(cost)
-            if len(array) == 1 and method in ("auto", "exact"):
-                from . import numba_cpu
-
-                index = numba_cpu.assign(array, constants=constants)
-            else:
-                index = solve_wide(array, method, tol, constants).index
-            return torch.from_numpy(index).to(x.device)
+            if method in EXACT:
+                return exact_index(array, constants)
+            return solve_wide(array, method, tol, constants).index
         except LargeConstants:
             centred, constants = True, np.inf
             del cost  # before there is another
@@ -147,8 +169,7 @@ def assignment_cost(
         x, noise = normalized(x, dtype), normalized(noise, dtype)
     if centred or method == "scipy":  # which cannot say that it would be better to be centred
         return centred_product(x, noise, dtype, scale)
-    on_cpu = x.device.type == "cpu"
-    if on_cpu and method in NEAR_OPTIMAL and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
+    if method in NEAR_OPTIMAL and x.is_cpu and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
         from . import quantised
 
         if quantised.pays(x.shape[1], x.shape[2], tol):
@@ -160,7 +181,7 @@ def assignment_cost(
 
 def _assign_groups(
     x: Tensor, noise: Tensor, labels: Tensor, metric: str, method: str, tol: float
-) -> Tensor:
+) -> NDArray[np.int64]:
     """Assignment within equal labels (B, n): groups of one size are solved together, as one
     batch."""
     batch, n = labels.shape
@@ -179,6 +200,6 @@ def _assign_groups(
             if size == 1:  # nothing is computed that would show what is not finite
                 check_finite(chosen, drawn)
                 continue
-            local = _assign(chosen, drawn, metric, method, tol).cpu().numpy()
+            local = _assign(chosen, drawn, metric, method, tol)
             index[member] = np.take_along_axis(member, local, 1) % n
-    return torch.from_numpy(index.reshape(batch, n)).to(x.device)
+    return index.reshape(batch, n)

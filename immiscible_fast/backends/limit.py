@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import validation
-from .cpu import as_solver_array, solve_any_shape
+from .cpu import as_solver_array, exact_index
 from .select import on_gpu
-
-
-@functools.cache
-def _solver() -> Callable[[NDArray[np.floating]], NDArray[np.int64]]:
-    """``numba_cpu.assign``, which is imported when it is first wanted."""
-    from .numba_cpu import assign
-
-    return assign
 
 
 def columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
@@ -38,16 +27,13 @@ def columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArra
     """
     if maximize:
         costs = -costs
-    batch, n, m = costs.shape
     if limit == np.inf or costs.size == 0:
-        if batch == 1 and 0 < n <= m:
-            return _solver()(costs)
-        return solve_any_shape(costs, "exact", 1.0).index
+        return exact_index(costs)
     with np.errstate(over="ignore"):
         representable = float(costs.dtype.type(limit)) == limit
     if not representable:  # a limit that is rounded could let a dearer pair in
         costs = costs.astype(np.float64)
-    index = solve_any_shape(np.minimum(costs, limit), "exact", 1.0).index
+    index = exact_index(np.minimum(costs, limit))
     paid = np.take_along_axis(costs, np.maximum(index, 0)[:, :, None], axis=2)[:, :, 0]
     return np.where(paid <= limit, index, -1)
 

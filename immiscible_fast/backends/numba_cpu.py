@@ -16,9 +16,9 @@ from immiscible_fast.kernels.cpu.solver import (
     INFEASIBLE,
     INVALID,
     RESCALE,
-    SMALL,
     SOLVED,
     assign_small,
+    is_small,
     solve_range,
 )
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
@@ -27,11 +27,15 @@ from .. import validation
 from .rounding import exact_sum, scaled_down
 from .solution import LargeConstants, Solution
 from .threads import share
+from .transpose import inverse, transposed
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
+THREADED_SMALL = 1 << 19  # the same of small problems for their index alone
 WATCHED_FROM = (1 << 20) + 1  # entries; fewer are solved before anybody can lose patience
 ROOMY = 990  # exponent of costs that leaves room for prices above, in float64
 LEAST = math.ulp(0.0)
+
+_is_small = is_small.py_func  # a compiled function takes longer to call
 
 
 def solve(
@@ -90,13 +94,17 @@ def solve(
     return Solution(index, value[:, 0], value[:, 1], converged, start, dual, counts)
 
 
-def assign(costs: NDArray[np.floating], *, constants: float = np.inf) -> NDArray[np.int64]:
-    """The index (1, n) alone of one problem (1, n, m), 0 < n <= m, as an exact ``solve`` finds it;
-    with few columns, in less time."""
-    if costs.shape[2] <= SMALL and costs.flags.carray:
-        index = np.empty(costs.shape[:2], np.int64)
+def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np.int64]:
+    """The index (B, n) alone, or -1, of (B, n, m) costs, none of them empty, as an exact ``solve``
+    finds it; of small problems in less time."""
+    batch, n, m = costs.shape
+    small = _is_small(n, m) if n <= m else _is_small(m, n)
+    if small and costs.flags.carray and costs.size < THREADED_SMALL:
+        index = np.empty((batch, n), np.int64)
         if assign_small(costs, constants, index) == SOLVED:
             return index
+    if n > m:
+        return inverse(assign(transposed(costs), constants), n)
     return solve(costs, exact=True, tol=1.0, constants=constants).index
 
 

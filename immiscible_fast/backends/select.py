@@ -16,11 +16,11 @@ def on_gpu(tensor: Tensor) -> bool:
     ``IMMISCIBLE_BACKEND=cpu``; or ``triton``, which sends CPU tensors there, too, for tests of the
     kernels in Triton's interpreter (``TRITON_INTERPRET=1``)."""
     wanted = os.environ.get("IMMISCIBLE_BACKEND", "")
-    if wanted not in ("", "cpu", "triton"):
+    if wanted and wanted not in ("cpu", "triton"):
         raise ValueError(f"IMMISCIBLE_BACKEND must be 'cpu' or 'triton', got {wanted!r}")
-    if tensor.device.type == "cuda":
+    if tensor.is_cuda:
         return wanted != "cpu" and has_triton()
-    return tensor.device.type == "cpu" and wanted == "triton"
+    return wanted == "triton" and tensor.is_cpu
 
 
 @functools.cache

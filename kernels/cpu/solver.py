@@ -26,7 +26,8 @@ from .work import SLOTS, STOP
 SOLVED, RESCALE, INFEASIBLE, INVALID, CONSTANTS, STOPPED = range(6)
 UNSOLVED = -1  # left to the auction
 
-SMALL = 64  # columns; up to here shortest paths over whole rows take less time than an auction
+SMALL = 64  # rows; up to here shortest paths over whole rows take less time than an auction ...
+SMALL_WIDE = 1024  # ... and up to so many columns, where there are more columns than rows
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
@@ -39,6 +40,12 @@ DWARF = 1e5  # prices this much larger than the costs that are paid
 LOOSE = 1e-12  # of the costs that are paid: a gap that smaller prices would close
 SMALLER = 2.0**-540  # so that squares of the largest costs can be added up
 ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
+
+
+@njit
+def is_small(n, m):
+    """Whether a problem of n <= m is solved by shortest paths over whole rows."""
+    return n <= SMALL and m <= (SMALL if n == m else SMALL_WIDE)
 
 
 @njit
@@ -159,8 +166,19 @@ def _padded(cost):
 
 
 @njit
+def _turned(cost):
+    """The transposed costs, padded as well."""
+    n, m = cost.shape
+    wide = np.full((m, max(n, WIDTH)), np.inf, cost.dtype)
+    for i in range(n):
+        for j in range(m):
+            wide[j, i] = cost[i, j]
+    return wide
+
+
+@njit
 def _solve_small(cost, m, constants, index, work):
-    """The exact assignment of a problem of few columns: (status, prices (width,)); ``UNSOLVED``
+    """The exact assignment of a small problem: (status, prices (width,)); ``UNSOLVED``
     where its prices cost it digits."""
     space = new_space(cost.shape[1])
     price = space[0]
@@ -285,7 +303,7 @@ def make_solver(stamp: str) -> Any:
             matrix = _padded(cost[b])
             p, i, v, d, w = price[b], index[b], value[b], dual[b], work[b]
             status = UNSOLVED
-            if m <= SMALL and not warm:
+            if is_small(cost.shape[1], m) and not warm:
                 status, final = _solve_small(matrix, m, constants, i, w)
                 if status == SOLVED:
                     _conclude(matrix, final, i, m, True, i, v, d, w)
@@ -302,15 +320,28 @@ def make_solver(stamp: str) -> Any:
 def make_small_solver(stamp: str) -> Any:
     """The compiled ``assign_small(cost, constants, index)``, which returns the status.
 
-    It solves one problem (1, n, m), n <= m <= ``SMALL``, exactly, as ``solve_range`` would, for the
-    ``index`` (1, n) alone: to call it takes less time, which is what counts with few columns.
+    It solves (B, n, m) problems that are small, turned or not, exactly, as ``solve_range`` would,
+    for the ``index`` (B, n) alone, -1 for no column: to call it takes less time, which is what
+    counts there.
     """
 
     @entry_point
     def assign_small(cost, constants, index):
         _ = stamp
         work = np.zeros(SLOTS, np.int64)
-        return _solve_small(_padded(cost[0]), cost.shape[2], constants, index[0], work)[0]
+        n, m = cost.shape[1:]
+        rows = np.empty(m, np.int64)
+        for b in range(cost.shape[0]):
+            if n <= m:
+                status = _solve_small(_padded(cost[b]), m, constants, index[b], work)[0]
+            else:
+                status = _solve_small(_turned(cost[b]), n, constants, rows, work)[0]
+                index[b] = -1
+                for j in range(m):
+                    index[b, rows[j]] = j
+            if status != SOLVED:
+                return status
+        return SOLVED
 
     return assign_small
 
