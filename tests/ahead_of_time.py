@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -42,6 +42,8 @@ TARGETS = {
     f"sm_{major}{minor}": (GPUTarget("cuda", 10 * major + minor, 32), (major, minor))
     for major, minor in ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
 } | {"gfx942": (GPUTarget("hip", "gfx942", 64), launch.AMD)}
+NUMBERS = itertools.count()
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 GRID = (2**31 - 1, 65535, 65535)
 
 
@@ -53,9 +55,7 @@ class Job:
     target: str
     module: str
     kernel: str
-    signature: dict[str, Any]
-    constexprs: dict[Any, Any]
-    attrs: dict[Any, Any]
+    source: dict[str, Any]  # what Triton's own class for it holds, besides the function
     options: dict[str, Any]
 
     def key(self) -> str:
@@ -91,46 +91,44 @@ def cases() -> list[Case]:
 class Device:
     """As much of Triton's driver as choosing what to compile asks for."""
 
-    def __init__(self, target: GPUTarget):
-        self.target = target
+    def __init__(self, target: GPUTarget, number: int):
+        self.target, self.number = target, number
 
     def get_current_target(self) -> GPUTarget:
         return self.target
 
     def get_current_device(self) -> int:
+        return self.number
+
+    def get_current_stream(self, device: int) -> int:
         return 0
 
 
 @contextlib.contextmanager
 def recorded(target: str, case: str, jobs: dict[str, Job]) -> Iterator[None]:
     """Add to ``jobs`` what launches inside would compile for ``target``."""
-    binders = {}
+    launched = JITFunction.run
 
     def run(self, *args, grid, warmup, **kwargs):
-        if self not in binders:
-            binders[self] = self.create_binder()
-        *_, backend, binder = binders[self]
-        kwargs["debug"] = False
-        bound, specialization, options = binder(*args, **kwargs)
-        options, signature, constexprs, attrs = self._pack_args(
-            backend, kwargs, bound, specialization, options
-        )
-        grid = grid(bound) if callable(grid) else grid
         assert all(0 < size <= most for size, most in zip(grid, GRID, strict=False)), (case, grid)
-        job = Job(
-            case, target, self.fn.__module__, self.fn.__name__,
-            signature, constexprs, attrs, dict(options.__dict__),
-        )  # fmt: skip
+        self.compile = compile_  # which some Tritons look up for each device, others only once
+        return launched(self, *args, grid=grid, warmup=True, **kwargs)
+
+    def compile_(source, target=None, options=None, **_):
+        held = {name: value for name, value in vars(source).items() if name != "fn"}
+        job = Job(case, name, source.fn.__module__, source.fn.__name__, held, dict(options))
         jobs.setdefault(job.key(), job)
 
+    name = target
     gpu, capability = TARGETS[target]
-    before = JITFunction.run, launch.WITHOUT_A_GPU
-    triton.runtime.driver.set_active(Device(gpu))
-    JITFunction.run, launch.WITHOUT_A_GPU = run, capability
+    before = JITFunction.run, launch.WITHOUT_A_GPU, triton.compiler.compile
+    # What was compiled for another device does not count: this one is new.
+    triton.runtime.driver.set_active(Device(gpu, next(NUMBERS)))
+    JITFunction.run, launch.WITHOUT_A_GPU, triton.compiler.compile = run, capability, compile_
     try:
         yield
     finally:
-        JITFunction.run, launch.WITHOUT_A_GPU = before
+        JITFunction.run, launch.WITHOUT_A_GPU, triton.compiler.compile = before
 
 
 def record(everything: bool) -> list[Job]:
@@ -146,36 +144,44 @@ def record(everything: bool) -> list[Job]:
 
 def compile_job(job: Job) -> Row:
     row = Row(job.case, job.target, job.kernel)
-    blocks = {name: job.constexprs.get((i,)) for i, name in enumerate(job.signature)}
-    row.block = "x".join(
-        str(value) for name, value in blocks.items() if name.startswith(("BLOCK", "ROWS"))
-    )
-    row.warps, row.stages = job.options["num_warps"], job.options["num_stages"]
     target, capability = TARGETS[job.target]
     row.limit = launch.shared_memory(capability)
+    row.warps, row.stages = job.options["num_warps"], job.options["num_stages"]
     start = time.perf_counter()
-    log = io.StringIO()
     try:
-        kernel = getattr(importlib.import_module(job.module), job.kernel)
-        source = ASTSource(kernel, job.signature, job.constexprs, job.attrs)
-        triton.knobs.nvidia.dump_ptxas_log = True
-        with contextlib.redirect_stdout(log):
-            binary = triton.compile(source, target=target, options=job.options)
+        source = source_of(job)
+        row.block = "x".join(map(str, blocks_of(source)))
+        binary = triton.compile(source, target=target, options=job.options)
         row.shared = binary.metadata.shared
-        read_usage(row, binary.asm, log.getvalue())
+        read_usage(row, binary.asm)
     except Exception as error:
         row.error = f"{type(error).__name__}: {error}"[-2000:]
     row.seconds = round(time.perf_counter() - start, 2)
     return row
 
 
-def read_usage(row: Row, asm: dict[str, Any], log: str) -> None:
+def source_of(job: Job) -> ASTSource:
+    source = ASTSource.__new__(ASTSource)
+    kernel = getattr(importlib.import_module(job.module), job.kernel)
+    vars(source).update(job.source, fn=kernel)
+    return source
+
+
+def blocks_of(source: ASTSource) -> Iterator[int]:
+    """Values of the kernel's sizes; older Tritons name what is constant, newer ones number it."""
+    for i, name in enumerate(source.fn.arg_names):
+        if name.startswith(("BLOCK", "ROWS")):
+            yield source.constants.get((i,), source.constants.get(name))
+
+
+def read_usage(row: Row, asm: dict[str, Any]) -> None:
     """Registers, stack, spills and matrix instructions, from the assembler's own account."""
     if "ptx" in asm:
         try:
             encode(parse(asm["ptx"]))
         except UnsupportedPTX as error:
             row.unknown = str(error)
+        log = assembled(asm["ptx"])
         row.registers = total(r"Used (\d+) registers", log)
         row.stack = total(r"(\d+) bytes stack frame", log)
         row.spills = total(r"(\d+) bytes spill", log)
@@ -201,13 +207,26 @@ def total(pattern: str, text: str) -> int:
     return sum(int(number) for number in found)
 
 
+def assembled(ptx: str) -> str:
+    """What the assembler that comes with Triton says of its work, which Triton keeps to itself."""
+    (target,) = re.findall(r"^\.target (sm_\d+a?)", ptx, re.MULTILINE)
+    blackwell = TOOLS / "ptxas-blackwell"  # a newer one, for newer devices only
+    newer = blackwell.exists() and int(re.sub(r"\D", "", target)) >= 100
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        Path(file.name).write_text(ptx)
+        command = [blackwell if newer else TOOLS / "ptxas", "-v", f"--gpu-name={target}"]
+        return run_tool(*command, file.name, "-o", "/dev/null").stderr
+
+
 def sass(cubin: bytes) -> str:
     """The machine code, by the disassembler that comes with Triton."""
-    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(cubin)
-        command = [tools / "cuobjdump", "-sass", file.name]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return run_tool(TOOLS / "cuobjdump", "-sass", file.name).stdout
+
+
+def run_tool(*command: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 def compile_all(jobs: list[Job], processes: int) -> Iterator[Row]:

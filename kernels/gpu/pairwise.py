@@ -60,9 +60,9 @@ def share_no_group(group, i_n, i_m, n, m, BLOCK_N: tl.constexpr, BLOCK_M: tl.con
 
 
 @triton.jit
-def load_samples(p_x, m_d, p_shift, b_factor, DOT_TYPE: tl.constexpr):
+def load_samples(p_x, m_x, p_shift, m_d, b_factor, DOT_TYPE: tl.constexpr):
     """A tile as the product wants it; what is not asked for costs nothing (1, 3)."""
-    b_x = tl.load(p_x) if m_d is None else tl.load(p_x, mask=m_d, other=0.0)
+    b_x = tl.load(p_x) if m_x is None else tl.load(p_x, mask=m_x, other=0.0)
     if p_shift is not None:
         b_shift = tl.load(p_shift) if m_d is None else tl.load(p_shift, mask=m_d, other=0.0)
         b_x = b_x.to(tl.float32) - b_shift
@@ -105,7 +105,7 @@ def norm_kernel(
         if shift is not None:
             p_shift = shift + i_b * stride_shift + o_x
         m_x = m_n[:, None] & (o_x < D)
-        b_x = load_samples(p_x + o_x * stride_xd, m_x, p_shift, b_factor, DOT_TYPE)
+        b_x = load_samples(p_x + o_x * stride_xd, m_x, p_shift, o_x < D, b_factor, DOT_TYPE)
         if copy is not None:
             p_copy = copy + (i_b * n + o_n)[:, None] * width + o_x
             tl.store(p_copy, b_x, mask=m_n[:, None] & (o_x < width))
@@ -143,11 +143,7 @@ def product_kernel(
     o_d = tl.arange(0, BLOCK_D).to(tl.int64)
     p_x = x + i_b * stride_xb + o_n[:, None] * stride_xn + o_d[None, :] * stride_xd
     p_y = y + i_b * stride_yb + o_m[None, :] * stride_ym + o_d[:, None] * stride_yd
-    p_shift_x, p_shift_y, b_factor_x, b_factor_y = None, None, None, None
-    if shift_x is not None:
-        p_shift_x = shift_x + i_b * stride_shift_x + o_d[None, :]
-    if shift_y is not None:
-        p_shift_y = shift_y + i_b * stride_shift_y + o_d[:, None]
+    b_factor_x, b_factor_y = None, None
     if factor_x is not None:
         b_factor_x = tl.load(factor_x + i_b * n + o_n)[:, None]
         b_factor_y = tl.load(factor_y + i_b * m + o_m)[None, :]
@@ -157,17 +153,18 @@ def product_kernel(
         m_x, m_y = None, None
         if not EVEN_D:
             m_x, m_y = o_d[None, :] < D - i_d * BLOCK_D, o_d[:, None] < D - i_d * BLOCK_D
-        b_x = load_samples(p_x, m_x, p_shift_x, b_factor_x, DOT_TYPE)
-        b_y = load_samples(p_y, m_y, p_shift_y, b_factor_y, DOT_TYPE)
+        p_shift_x, p_shift_y = None, None
+        if shift_x is not None:
+            p_shift_x = shift_x + i_b * stride_shift_x + i_d * BLOCK_D + o_d[None, :]
+        if shift_y is not None:
+            p_shift_y = shift_y + i_b * stride_shift_y + i_d * BLOCK_D + o_d[:, None]
+        b_x = load_samples(p_x, m_x, p_shift_x, m_x, b_factor_x, DOT_TYPE)
+        b_y = load_samples(p_y, m_y, p_shift_y, m_y, b_factor_y, DOT_TYPE)
         if WIDEN:
             b_x, b_y = b_x.to(tl.float32), b_y.to(tl.float32)
         b_dot = tl.dot(b_x, b_y, b_dot, input_precision=PRECISION)
         p_x += step * stride_xd
         p_y += step * stride_yd
-        if shift_x is not None:
-            p_shift_x += BLOCK_D
-        if shift_y is not None:
-            p_shift_y += BLOCK_D
     b_cost = -b_dot
     if METRIC != "dot":
         b_norm_x = tl.load(norm_x + i_b * n + o_n)[:, None]
