@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot lint bench bench-full headline product shapes worst-case fuzz report gpu-check clean
+.PHONY: demo test aot aot-oldest aot-newest lint bench bench-full headline product shapes worst-case fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -13,6 +13,19 @@ test: .venv/ready
 
 aot: .venv/ready
 	$(BIN)/python -m tests.ahead_of_time --all
+
+# Every kernel under the oldest Triton that setup.py names, and under the pinned one, with a record.
+# The oldest knows no device after sm_90, and leaves AMD's linker to the system.
+OLDEST_TRITON := $(shell sed -n 's/.*triton>=\([0-9.]*\);.*/\1.0/p' setup.py)
+aot-oldest: .venv/triton-$(OLDEST_TRITON)
+	PYTHONPATH=$< $(BIN)/python -m tests.ahead_of_time --target "sm_[89]0" --may-spill \
+		--json bench/results/aot/oldest.json
+
+aot-newest: .venv/ready
+	$(BIN)/python -m tests.ahead_of_time --json bench/results/aot/newest.json
+
+.venv/triton-$(OLDEST_TRITON): | .venv/ready
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==$(OLDEST_TRITON)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -45,11 +45,12 @@ TARGETS = {
 NUMBERS = itertools.count()
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 GRID = (2**31 - 1, 65535, 65535)
+JOBS: list[Any] = []  # what is being compiled, for the processes that do it
 
 
 @dataclass
 class Job:
-    """What one compilation needs, in words that another process understands."""
+    """What one compilation needs."""
 
     case: str
     target: str
@@ -142,7 +143,8 @@ def record(everything: bool) -> list[Job]:
     return list(jobs.values())
 
 
-def compile_job(job: Job) -> Row:
+def compile_job(number: int) -> Row:
+    job = JOBS[number]
     row = Row(job.case, job.target, job.kernel)
     target, capability = TARGETS[job.target]
     row.limit = launch.shared_memory(capability)
@@ -232,9 +234,10 @@ def run_tool(*command: Any) -> subprocess.CompletedProcess[str]:
 def compile_all(jobs: list[Job], processes: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TRITON_CACHE_DIR"] = cache
-        context = multiprocessing.get_context("spawn")
+        JOBS[:] = jobs
+        context = multiprocessing.get_context("fork")  # not all that a job holds can be pickled
         with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            yield from pool.map(compile_job, jobs)
+            yield from pool.map(compile_job, range(len(jobs)))
 
 
 def main() -> int:
@@ -243,7 +246,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name matches this expression")
     parser.add_argument("--target", default="", help="targets whose name matches this expression")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="where to write the rows")
+    parser.add_argument("--may-spill", action="store_true", help="as under an old Triton")
+    parser.add_argument("--json", type=Path, help="where to write the result")
     options = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET", "0") != "0":
         parser.error("what is interpreted is not compiled: unset TRITON_INTERPRET")
@@ -260,8 +264,10 @@ def main() -> int:
     seconds = sum(row.seconds for row in rows)
     sys.stdout.write(f"{len(rows)} kernels, {seconds:.0f} s of compilation\n")
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    return int(any(row.error or row.spills or row.shared > row.limit for row in rows))
+        lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
+        options.json.write_text(f'{{"triton": "{triton.__version__}", "rows": [\n{lines}\n]}}\n')
+    spilled = any(row.spills for row in rows) and not options.may_spill
+    return int(spilled or any(row.error or row.shared > row.limit for row in rows))
 
 
 def line(row: Row) -> str:
