@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -215,6 +216,22 @@ def test_folders_without_images_are_refused(tmp_path):
         load_images(tmp_path / "missing", 8)
 
 
+def test_pipes_are_not_read(tmp_path):
+    for name in ("0.png", "1.png"):
+        os.mkfifo(tmp_path / name)  # to open one would wait for ever
+    with pytest.raises(OptionError, match="at least 2 readable images, found 0"):
+        load_images(tmp_path, 8)
+
+
+@pytest.mark.parametrize("most", [10, 30])  # of 49 pixels: twice the limit is an error for Pillow
+def test_pictures_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch, most):
+    for name in ("0.png", "1.png"):
+        Image.new("L", (7, 7)).save(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(OptionError, match=r"--data: .*0\.png: Image size \(49 pixels\) exceeds"):
+        load_images(tmp_path, 8)
+
+
 def test_digits_are_what_they_are():
     images = load_images(None, 0)
     assert isinstance(images, ImageSet)
@@ -266,6 +283,9 @@ def test_words_speak_of_one_seed_and_of_models_that_get_worse():
         {"seed": -1},
         {"size": 3},
         {"threads": 0},
+        {"threads": 10**6},
+        {"seed": 2**63},
+        {"seed": 2**63 - 2},  # and the default's three seeds do not fit
         {"method": "magic"},
     ],
 )

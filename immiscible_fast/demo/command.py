@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +44,12 @@ def run_demo(settings: DemoSettings) -> Report:
     start = time.perf_counter()
     console, progress_console = Console(highlight=False), Console(stderr=True)
     images = load_images(settings.data, settings.size)
-    try:
+    try:  # now, rather than after the training
         settings.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # now, rather than after the training
-        raise OptionError(f"--output cannot be made: {error}") from error
+        with tempfile.TemporaryFile(dir=settings.output):
+            pass
+    except OSError as error:
+        raise OptionError(f"--output cannot be written to: {error}") from error
     console.print(f"{images.name}; two models, {settings.steps} steps, {settings.seeds} seed(s)")
     with _torch_threads(settings.threads):
         with progress_console.status("First assignment (compiles once)"):

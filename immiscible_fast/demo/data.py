@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def load_images(folder: Path | None, size: int) -> ImageSet:
     Raises
     ------
     OptionError
-        If the folder does not exist or holds fewer than two readable images.
+        If the folder does not exist, holds fewer than two readable images, or one that would take
+        too much memory.
     """
     return _load_digits() if folder is None else _load_folder(folder, size)
 
@@ -54,12 +56,18 @@ def _load_folder(folder: Path, size: int) -> ImageSet:
 
     if not folder.is_dir():
         raise OptionError(f"--data must be a folder of images, {folder} is none")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(  # files only: to open a pipe would wait for who writes to it
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     squares = []
     for path in paths[:: max(1, -(-len(paths) // MOST_IMAGES))]:
         try:
-            with Image.open(path) as image:
-                square = ImageOps.fit(image.convert("RGB"), (size, size))
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(path) as image:
+                    square = ImageOps.fit(image.convert("RGB"), (size, size))
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise OptionError(f"--data: {path}: {error}") from error
         except (OSError, UnidentifiedImageError):
             continue  # a broken file among good ones should not end the demo
         squares.append(np.asarray(square, dtype=np.float32))

@@ -8,6 +8,7 @@ from pathlib import Path
 METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
 ARMS = ("plain", "assigned")  # noise as it was drawn, noise matched to the images
 SAMPLING_STEPS = (1, 2, 4, 8, 32)
+MOST_THREADS = 1024  # more than any machine has use for; torch starts as many as it is told
 MANY_STEPS = 128  # sampling steps of one more comparison, after the last training step
 
 
@@ -40,6 +41,8 @@ class DemoSettings:
         _at_least(0, seed=self.seed)
         _at_least(1, seeds=self.seeds, steps=self.steps, threads=self.threads)
         _at_least(2, batch=self.batch)
+        _at_most(2**63 - self.seeds, seed=self.seed)  # torch counts seeds in 64 bits
+        _at_most(MOST_THREADS, threads=self.threads)
         if self.method not in METHODS:
             raise OptionError(f"--method must be one of {', '.join(METHODS)}, got {self.method}")
         if self.output.exists() and not self.output.is_dir():
@@ -59,3 +62,9 @@ def _at_least(least: int, **values: int) -> None:
     for name, value in values.items():
         if value < least:
             raise OptionError(f"--{name} must be at least {least}, got {value}")
+
+
+def _at_most(most: int, **values: int) -> None:
+    for name, value in values.items():
+        if value > most:
+            raise OptionError(f"--{name} must be at most {most}, got {value}")
