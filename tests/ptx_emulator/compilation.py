@@ -73,7 +73,9 @@ class Target:
 def _language() -> list[tuple[Any, dict[str, Any]]]:
     """Modules and classes of Triton's language, with what they hold."""
     modules = [module for name, module in sys.modules.items() if name.startswith("triton.language")]
-    classes = [core.tensor, core.dtype, core.tensor_descriptor_base]
+    classes = [core.tensor, core.dtype]
+    if hasattr(core, "tensor_descriptor_base"):  # since Triton 3.4
+        classes.append(core.tensor_descriptor_base)
     return [(place, dict(vars(place))) for place in (*modules, *classes)]
 
 
