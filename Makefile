@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot aot-oldest aot-newest lint bench bench-full headline product shapes worst-case fuzz report gpu-check clean
+.PHONY: demo test aot aot-oldest aot-newest floors sdist-check lint bench bench-full headline product shapes worst-case fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -26,6 +26,31 @@ aot-newest: .venv/ready
 
 .venv/triton-$(OLDEST_TRITON): | .venv/ready
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==$(OLDEST_TRITON)
+
+# A short suite with the oldest of everything that setup.py allows, and the oldest Python there is.
+FLOORS := $(subst >=,==,$(shell sed -n 's/.*install_requires=\[\(.*\)\].*/\1/p' setup.py | tr -d '",'))
+OLD_PYTHON ?= $(shell for v in 10 11 12; do python3.$$v -c "" 2>/dev/null && echo python3.$$v && break; done)
+floors: .venv-floors/ready
+	mkdir -p bench/results/floors
+	(.venv-floors/bin/python --version && echo $(FLOORS) && \
+		.venv-floors/bin/python -m pytest -q $(addprefix tests/test_,$(addsuffix .py, \
+		import backends drop_in known_answers exact_random transforms))) \
+		> bench/results/floors/floors.txt; status=$$?; cat bench/results/floors/floors.txt; exit $$status
+
+.venv-floors/ready: setup.py
+	$(OLD_PYTHON) -m venv .venv-floors
+	.venv-floors/bin/python -m pip install --quiet hypothesis pytest pytest-benchmark $(FLOORS) -e .
+	touch $@
+
+# The sdist builds a wheel, which passes tests of the sdist far from this checkout.
+sdist-check: .venv/ready
+	rm -rf build/sdist
+	$(PIP) build
+	$(BIN)/python -m build --outdir build/sdist
+	cd build/sdist && tar xzf *.tar.gz
+	cd build/sdist/immiscible_fast-*/ && rm -r immiscible_fast kernels && \
+		$(CURDIR)/$(PIP) --no-deps --target . ../*.whl && \
+		PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -q tests/test_known_answers.py tests/test_docs.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -70,5 +95,5 @@ gpu-check:
 	touch $@
 
 clean:
-	rm -rf .venv build dist output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-floors build dist output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
