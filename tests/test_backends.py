@@ -11,8 +11,8 @@ from immiscible_fast.backends import cpu, select
 from immiscible_fast.ops import backend
 
 CPU = torch.zeros(1)
-CUDA = SimpleNamespace(device=torch.device("cuda:0"))
-MPS = SimpleNamespace(device=torch.device("mps"))
+CUDA = SimpleNamespace(device=torch.device("cuda:0"), is_cuda=True, is_cpu=False)
+MPS = SimpleNamespace(device=torch.device("mps"), is_cuda=False, is_cpu=False)
 
 
 @pytest.mark.parametrize(
