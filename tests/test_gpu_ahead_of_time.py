@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from immiscible_fast.backends.select import OLDEST_TRITON
+
 pytest.importorskip("triton")
 
 ROOT = Path(__file__).parent.parent
@@ -80,3 +82,13 @@ def test_products_run_on_the_tensor_cores_of_each_generation(rows, arithmetic):
         assert found["sm_80"] == found["sm_86"] == found["sm_120"] == ["mma.sync"]
         assert found["sm_100"] == ["tcgen05.mma"]
         assert found["gfx942"] == ["v_mfma"]
+
+
+def test_the_record_of_the_oldest_triton_has_every_kernel_and_no_error(rows):
+    """``make aot-oldest`` writes it."""
+    record = json.loads((ROOT / "bench/results/aot/oldest.json").read_text())
+    assert record["triton"] == ".".join(map(str, OLDEST_TRITON)) + ".0"
+    assert broken([row for row in record["rows"] if row["error"]], "error") == []
+    for target in ("sm_80", "sm_90"):
+        of_target = {row["kernel"] for row in record["rows"] if row["target"] == target}
+        assert {row["kernel"] for row in rows if row["target"] == target} == of_target
