@@ -140,3 +140,15 @@ def test_large_constants_of_small_batches_cost_no_digits(rng):
     cost = pairwise_cost(x.double(), noise.double()).numpy()
     index = fast_assign(x, noise).numpy()
     assert total(cost, index) == pytest.approx(optimum(cost), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 3), (40, 20), (300, 5)])
+def test_tall_problems_that_have_no_answer_raise(rng, shape):
+    """And write nowhere else."""
+    cost = rng.random(shape)
+    for bad, words in ((np.nan, "invalid"), (-np.inf, "invalid"), (np.inf, "infeasible")):
+        wrong = cost.copy()
+        wrong[:, 1] = bad
+        for _ in range(50):
+            with pytest.raises(ValueError, match=words):
+                linear_sum_assignment(wrong)

@@ -336,9 +336,10 @@ def make_small_solver(stamp: str) -> Any:
                 status = _solve_small(_padded(cost[b]), m, constants, index[b], work)[0]
             else:
                 status = _solve_small(_turned(cost[b]), n, constants, rows, work)[0]
-                index[b] = -1
-                for j in range(m):
-                    index[b, rows[j]] = j
+                if status == SOLVED:  # else ``rows`` holds anything
+                    index[b] = -1
+                    for j in range(m):
+                        index[b, rows[j]] = j
             if status != SOLVED:
                 return status
         return SOLVED
