@@ -23,6 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import registers
 from .problems import Problems, one_problem, part_of_batch, precise, row_columns
 from .scan import best_two
 from .statistics import Units
@@ -152,5 +153,5 @@ def certificate(
     )  # fmt: skip
     certify_kernel[(problems.slots,)](
         price, units.unit, first, last, wanted, *proof, left,
-        eps=eps, BLOCK=min(problems.lanes, 1024), **shape,
+        eps=eps, BLOCK=min(problems.lanes, 1024), **shape, **registers(cost.device, 224),
     )  # fmt: skip

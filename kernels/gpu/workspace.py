@@ -89,6 +89,7 @@ def start_matching(
         work.listed, work.value, work.bound, work.least, work.paid, work.column, work.owner,
         cost.stride(0), cost.stride(1), n=n, m=m,
         K=length, BLOCK=lanes, GROUPED=problems.grouped, num_warps=min(4, lanes // 32),
+        **registers(cost.device, 224),
     )  # fmt: skip
     launch(
         settle_kernel, problems.slots,
@@ -116,6 +117,8 @@ def grow_forests(
     cost, first, last = problems
     batch, n, m = cost.shape
     length, warps = list_length(problems), problems.lane_options["num_warps"]
+    if problems.grouped:  # whose programs need more registers than 16 warps can have
+        warps = min(warps, 8)
     options = {"num_warps": warps, **registers(cost.device, 128 if warps > 8 else 224)}
     left = torch.zeros_like(wanted)
     launch(
