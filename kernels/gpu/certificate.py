@@ -68,8 +68,10 @@ def total(p_array, start, stop, BLOCK: tl.constexpr):
 def add_exactly(x, x_error, x_size, y, y_error, y_size):
     """(sum, errors that it left out, sum of their magnitudes) of two such."""
     s = x + y
-    z = s - x
-    error = (x - (s - z)) + (y - z)
+    finite = tl.abs(s) < float("inf")  # else there is no error to speak of
+    x, y, whole = tl.where(finite, x, 0.0), tl.where(finite, y, 0.0), tl.where(finite, s, 0.0)
+    z = whole - x
+    error = (x - (whole - z)) + (y - z)
     return s, x_error + y_error + error, x_size + y_size + tl.abs(error)
 
 
@@ -111,10 +113,11 @@ def certify_kernel(
         least, least_size = total(p_least + i_batch * n, row, row_stop, BLOCK)
         price, price_size = total(p_price, col, col_stop, BLOCK)
         size = least_size + price_size + tl.abs(spare)
-        bound = least + spare - price - size * (depth * ROUNDING)
+        lost = size * (depth * ROUNDING)
+        bound = least + spare - price - lost
         tl.store(p_cost + i_slot, cost)
         tl.store(p_bound + i_slot, bound)
-        close = cost <= bound + (row_stop - row) * (eps * tl.load(p_unit + i_slot))
+        close = cost <= bound + (row_stop - row) * (eps * tl.load(p_unit + i_slot)) + 4 * lost
         if close == 0:  # also where it is no number
             tl.store(p_left + i_slot, 1)
 

@@ -15,6 +15,7 @@ import torch
 from .emulator import Emulator
 from .memory import with_gaps
 
+METHODS = ("photos", "rectangle", "infeasible")  # those that are solved near-optimally, too
 ORDERS = {"sm_90": "random", "sm_80": "preemptive"}
 
 
@@ -38,7 +39,7 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     costs |= {"rectangle": normal(2, 24, 61), "long": normal(1, 3, 2100), "wide": wide}
     costs |= {"half": normal(2, 33, 33, dtype=torch.float16)}
     for name, cost in costs.items():
-        for method in ("exact", "sinkhorn") if name in ("photos", "rectangle") else ("exact",):
+        for method in ("exact", "sinkhorn") if name in METHODS else ("exact",):
             given = with_gaps(cost)
             yield f"{name} {method}", partial(solve_assignment, given, method=method)
     labels = torch.from_numpy(rng.integers(0, 6, 60))
