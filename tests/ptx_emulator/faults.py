@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels/gpu"
@@ -176,7 +177,8 @@ def seen(fault: Fault | None, seconds: float = SECONDS) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     process = context.Process(target=observe, args=(fault, answers))
-    process.start()
+    with mock.patch.dict(os.environ, TRITON_INTERPRET="0"):  # from its first import on
+        process.start()
     try:
         answer: dict[str, Any] = answers.get(timeout=seconds)
     except queue.Empty:
