@@ -67,8 +67,7 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    marker = metafunc.definition.get_closest_marker("emulated")
-    if marker and marker.args != (False,) and "gpu_device" in metafunc.fixturenames:
+    if metafunc.definition.get_closest_marker("emulated") and "gpu_device" in metafunc.fixturenames:
         import ptx_emulator  # noqa: F401  before anything is interpreted
 
         metafunc.parametrize("gpu_device", ["plain", "emulated"], indirect=True)

