@@ -20,12 +20,13 @@ class Assignment(NamedTuple):
         (sum of the m smallest min_j (c_ij + p_j)) - sum_j p_j       if n > m,
 
     from which ``lower_bound`` follows, from the costs as they were given (up to 2^53, if integers).
-    On a CPU roundings are accounted for (on a GPU not yet), so that in exact arithmetic
+    Roundings are accounted for (but, on a GPU, those of costs so small beside the spread of the
+    others that they underflow in its units), so that in exact arithmetic
 
         lower_bound <= optimum <= cost:
 
-    the cost is the exact sum of the costs of the pairs, rounded up to a float64, and the bound is
-    rounded down; either is infinite where float64 overflows. ``gap == 0`` so is a proof that the
+    the cost is the exact sum of the costs of the pairs, rounded up to a float64 (on a GPU, by a few
+    units in the last place), and the bound is rounded down; either is infinite where float64 overflows. ``gap == 0`` so is a proof that the
     assignment is optimal, not only to rounding; and of integers, so is a gap below one. Other costs
     may show an optimal assignment with a gap of a few units in the last place.
     """
