@@ -26,8 +26,9 @@ class Assignment(NamedTuple):
         lower_bound <= optimum <= cost:
 
     the cost is the exact sum of the costs of the pairs, rounded up to a float64 (on a GPU, by a few
-    units in the last place), and the bound is rounded down; either is infinite where float64 overflows. ``gap == 0`` so is a proof that the
-    assignment is optimal, not only to rounding; and of integers, so is a gap below one. Other costs
+    units in the last place), and the bound is rounded down; either is infinite where float64
+    overflows. ``gap == 0`` so is a proof that the assignment is optimal, not only to rounding; and
+    of integers, so is a gap below one. Other costs
     may show an optimal assignment with a gap of a few units in the last place.
     """
 
