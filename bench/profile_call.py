@@ -33,8 +33,9 @@ FAMILY_DIMS = {3072: "photo", 64: "digits", 16384: "latents"}
 NAMES = {  # of the compiled functions, in the words of the report
     "auction": "auction",
     "exact_finish": "exact finish",
-    "certificate": "certificate",
-    "centred_statistics": "statistics",
+    "_conclude": "certificate",
+    "_is_loose": "certificate",
+    "_statistics": "statistics",
 }
 SET_UP = "set-up"  # any other compiled function: lists, start prices, units of eps
 STAGES = (
@@ -112,8 +113,8 @@ def staged_solver(seconds: Seconds, exact: bool) -> Callable[[np.ndarray], None]
     def solve(cost: np.ndarray) -> None:
         n, width = cost.shape
         index, work = np.empty(n, np.int64), np.zeros(SLOTS, np.int64)
-        options = np.inf, exact, TOL, False
-        status = staged(cost, width, *options, np.empty(width), index, np.empty(2), work)
+        options, empty = (np.inf, exact, TOL, False), (np.empty(2), np.empty(n))
+        status = staged(cost, width, *options, np.empty(width), index, *empty, work)
         if status != solver.SOLVED:
             raise RuntimeError(f"the staged solver stopped with status {status}")
 
