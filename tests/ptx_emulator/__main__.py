@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -57,18 +58,18 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except ValueError as error:
         parser.error(str(error))
-    os.environ.setdefault("IMMISCIBLE_BACKEND", "triton")  # also of tensors on the CPU
     path, _, node = options.what.partition("::")
     if not Path(path).exists():
         parser.error(f"there is no {path}")
-    if node or Path(path).is_dir() or Path(path).name.startswith("test_"):
-        tests = [options.what, "-p", "no:cacheprovider", *rest]
-        code = int(pytest.main(tests, plugins=[EachTest(emulator)]))
-    else:
-        sys.argv = [path, *rest]
-        with emulator:
-            runpy.run_path(path, run_name="__main__")
-        code = 0
+    backend = os.environ.get("IMMISCIBLE_BACKEND", "triton")  # also of tensors on the CPU
+    with mock.patch.dict(os.environ, IMMISCIBLE_BACKEND=backend):
+        if node or Path(path).is_dir() or Path(path).name.startswith("test_"):
+            tests = [options.what, "-p", "no:cacheprovider", *rest]
+            code = int(pytest.main(tests, plugins=[EachTest(emulator)]))
+        else:
+            with mock.patch.object(sys, "argv", [path, *rest]), emulator:
+                runpy.run_path(path, run_name="__main__")
+            code = 0
     report(emulator, options.opcodes)
     return code or int(bool(emulator.findings.errors))
 
