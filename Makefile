@@ -86,12 +86,13 @@ gpu-check:
 
 .venv/ready: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -e ".[demo,test,lint]"
+	$(PIP) -e ".[demo,test,lint,adapters-need]"
+	$(PIP) --no-deps accelerate denoising-diffusion-pytorch diffusers ema-pytorch lightning peft pytorch-fid torchcfm
 	touch $@
 
 .venv/bench-ready: .venv/ready
 	$(PIP) -e ".[bench]"
-	$(PIP) --no-deps torchcfm torch-linear-assignment  # their CPU paths need none of what they ask for
+	$(PIP) --no-deps torch-linear-assignment  # its CPU path needs none of what it asks for
 	touch $@
 
 clean:

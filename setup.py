@@ -15,6 +15,20 @@ DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
 TRITON = 'triton>=3.2; platform_system == "Linux"'
 TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-benchmark>=5", TRITON, *DEMO]
 BENCH = ["POT>=0.9.5", "fastlap>=0.4", "lapcpp>=1.0", "lapjv>=1.3.29", "lapx>=0.11.1", *TEST]
+# The projects that immiscible_fast/adapters speaks to, and what it takes to import them: the set-up
+# of the tests leaves out the rest that they ask for (notebooks, torchvision, Lightning twice).
+ADAPTERS = [
+    "accelerate>=1.15",
+    "denoising-diffusion-pytorch>=2.3.4",
+    "diffusers>=0.42.1",
+    "lightning>=2.6.6",
+    "peft>=0.21.2",
+    "torchcfm>=1.0.7",
+]
+ADAPTERS_NEED = [
+    *("POT", "einops", "huggingface_hub", "importlib_metadata", "lightning-utilities", "psutil"),
+    *("pyyaml", "regex", "requests", "safetensors", "torchmetrics", "tqdm", "transformers"),
+]
 LINT = ["mypy>=1.10", "ruff>=0.6"]
 
 setup(
@@ -35,7 +49,14 @@ setup(
     ],
     package_data={"immiscible_fast": ["py.typed"]},
     install_requires=["numba>=0.60", "numpy>=1.26", "scipy>=1.11", "torch>=2.4"],
-    extras_require={"demo": DEMO, "test": TEST, "bench": BENCH, "lint": LINT},
+    extras_require={
+        "demo": DEMO,
+        "test": TEST,
+        "bench": BENCH,
+        "lint": LINT,
+        "adapters": ADAPTERS,
+        "adapters-need": ADAPTERS_NEED,
+    },
     entry_points={"console_scripts": ["immiscible-fast=immiscible_fast.cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",

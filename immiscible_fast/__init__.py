@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .assignment import Assignment, solve_assignment
     from .diffusion import Diffused, diffuse
     from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
+    from .entropic import Coupling, sinkhorn
     from .pairing import assign_noise, fast_assign
     from .pairwise import pairwise_cost
 
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Assignment",
+    "Coupling",
     "Diffused",
     "assign_noise",
     "assignment_to_indices",
@@ -28,11 +30,13 @@ __all__ = [
     "fast_assign",
     "linear_sum_assignment",
     "pairwise_cost",
+    "sinkhorn",
     "solve_assignment",
 ]
 
 _MODULES = {
     "Assignment": "assignment",
+    "Coupling": "entropic",
     "Diffused": "diffusion",
     "assign_noise": "pairing",
     "assignment_to_indices": "drop_in",
@@ -41,6 +45,7 @@ _MODULES = {
     "fast_assign": "pairing",
     "linear_sum_assignment": "drop_in",
     "pairwise_cost": "pairwise",
+    "sinkhorn": "entropic",
     "solve_assignment": "assignment",
 }
 

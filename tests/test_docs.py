@@ -15,7 +15,9 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(immiscible_fast.__path__, "immiscible_fast.")
     if not module.name.endswith("__main__")
 )
-WITH_EXAMPLES = ("solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse")
+WITH_EXAMPLES = (
+    "solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse", "sinkhorn"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,26 @@
+"""Each example runs as it is, and is short."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+from other_projects import as_a_user
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_an_example_runs(script, monkeypatch, tmp_path, capsys):
+    with as_a_user(monkeypatch, tmp_path):
+        runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.strip(), "it says nothing of what came out"
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_an_example_is_short_and_says_what_it_shows(script):
+    text = script.read_text(encoding="utf-8")
+    assert text.startswith('"""')
+    assert len(text.splitlines()) < 40
