@@ -87,7 +87,7 @@ gpu-check:
 .venv/ready: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) -e ".[demo,test,lint,adapters-need]"
-	$(PIP) --no-deps accelerate denoising-diffusion-pytorch diffusers ema-pytorch lightning peft pytorch-fid torchcfm
+	$(PIP) --no-deps accelerate denoising-diffusion-pytorch diffusers ema-pytorch lightning peft torchcfm
 	touch $@
 
 .venv/bench-ready: .venv/ready

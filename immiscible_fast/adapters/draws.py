@@ -1,0 +1,69 @@
+"""Pairing the noise that somebody else's function draws, while it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Pair = Callable[[Tensor, Tensor], Tensor]
+
+
+class PairedDraw(TorchFunctionMode):
+    """Within it, the first ``torch.randn`` or ``torch.randn_like`` in the shape of ``x`` gives
+    ``pair(images, noise)`` in the place of the noise.
+
+    ``randn_like`` names the images itself (they may be ``x`` rescaled); else they are ``x``. Later
+    draws are left alone: they are perturbations, or the model's.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, ...)
+        The batch that is trained on.
+    pair : callable
+        From images and noise, both (n, ...), to the noise to use, of the same shape.
+    """
+
+    def __init__(self, x: Tensor, pair: Pair) -> None:
+        super().__init__()
+        self.x, self.pair, self.drawn = x, pair, False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.drawn or (func is not torch.randn and func is not torch.randn_like):
+            return result
+        if result.shape != self.x.shape:
+            return result
+        self.drawn = True
+        images = self.x
+        if func is torch.randn_like:
+            images = args[0] if args else kwargs["input"]
+        return self.pair(images, result)
+
+
+def pairing_draws(function: Callable[..., Any], name: str, pair: Pair) -> Callable[..., Any]:
+    """``function`` with the first noise that it draws paired with its argument ``name``."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with PairedDraw(signature.bind(*args, **kwargs).arguments[name], pair) as draw:
+            result = function(*args, **kwargs)
+        if not draw.drawn:
+            raise RuntimeError(
+                f"{function.__name__} drew no noise in the shape of {name}, {tuple(draw.x.shape)}: "
+                "this version of it cannot be adapted so"
+            )
+        return result
+
+    return wrapped
+
+
+def is_wrapped(function: Any) -> bool:
+    """Whether an adapter has been here before."""
+    return getattr(function, "__wrapped__", None) is not None
