@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 
 import pytest
+import stand_ins
 import torch
 
 PROJECTS = ("accelerate", "denoising_diffusion_pytorch", "diffusers", "lightning", "peft",
@@ -40,6 +41,8 @@ def as_a_user(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["example"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, module in stand_ins.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
     with torch.random.fork_rng(), imports_of_others():
         try:
             yield
