@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .entropic import Coupling, sinkhorn
     from .pairing import assign_noise, fast_assign
     from .pairwise import pairwise_cost
+    from .training.best_of_k import select_noise
+    from .training.pool import NoisePool
 
 __version__ = "0.1.0"
 
@@ -23,6 +25,7 @@ __all__ = [
     "Assignment",
     "Coupling",
     "Diffused",
+    "NoisePool",
     "assign_noise",
     "assignment_to_indices",
     "batch_linear_assignment",
@@ -30,6 +33,7 @@ __all__ = [
     "fast_assign",
     "linear_sum_assignment",
     "pairwise_cost",
+    "select_noise",
     "sinkhorn",
     "solve_assignment",
 ]
@@ -38,6 +42,7 @@ _MODULES = {
     "Assignment": "assignment",
     "Coupling": "entropic",
     "Diffused": "diffusion",
+    "NoisePool": "training.pool",
     "assign_noise": "pairing",
     "assignment_to_indices": "drop_in",
     "batch_linear_assignment": "drop_in",
@@ -45,6 +50,7 @@ _MODULES = {
     "fast_assign": "pairing",
     "linear_sum_assignment": "drop_in",
     "pairwise_cost": "pairwise",
+    "select_noise": "training.best_of_k",
     "sinkhorn": "entropic",
     "solve_assignment": "assignment",
 }
