@@ -135,9 +135,9 @@ def _nearest(noise: Tensor, direction: Tensor, k: int, generator: torch.Generato
     n, size = noise.shape
     unit = normalized(direction, noise.dtype)
     length = torch.linalg.vector_norm(direction, dim=1, dtype=torch.float64)
-    unit[:, 0] += length == 0
+    unit[:, :1] += (length == 0)[:, None]
     along = torch.randn(n, k, generator=generator, device=device, dtype=torch.float64)
-    shape = torch.full_like(along, (size - 1) / 2)  # of the gamma distribution
+    shape = torch.full_like(along, (size - 1) / 2)  # of the gamma distribution; none at 0
     square = 2 * torch._standard_gamma(shape, generator=generator) if size > 1 else shape
     along, square = along.to(noise.device), square.to(noise.device)
     nearest = (along * (along - 2 * length[:, None]) + square).argmin(1, keepdim=True)

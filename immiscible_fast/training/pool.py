@@ -47,9 +47,9 @@ class NoisePool:
         A pool for each class, and ``take`` wants labels: a class-conditional model then sees the
         whole Gaussian in every class. Memory grows with the number of classes.
     max_age : int, optional
-        No noise waits for more than so many images (of its pool): those that are due are used,
-        whether they suit or not. At least ``size``; there, it is assignment within the batch.
-        None: a few noises, far out on the side where images are rare, wait very long.
+        No noise waits while more than so many images (of its pool) go by: those that are due are
+        used, whether they suit or not. At least ``size``, where most always are; some times that
+        costs next to nothing. None: a few, far out on a side where images are rare, wait very long.
     dtype : torch.dtype, optional
         Of the noise; None: that of the images.
     score_dtype : torch.dtype, optional
@@ -287,7 +287,7 @@ class _Pool:
         else:
             cost = self._cost(centred)
             if max_age is not None:
-                cost = _rewarded(cost, self.births <= seen - max_age)
+                cost = _rewarded(cost, self.births < seen - max_age)
             places = solve_assignment(cost, method="exact").index
             taken = self.noise[places]
         self.images, self.mean = seen, mean

@@ -1,0 +1,394 @@
+"""NoisePool: each noise once, those that suit first, Gaussian overall, and resumed bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from samples import DTYPES
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+
+from immiscible_fast import NoisePool, select_noise
+
+
+def seeded(number):
+    return torch.Generator().manual_seed(int(number))
+
+
+def fresh_seed(rng):
+    return seeded(rng.integers(2**31))
+
+
+def clusters(count, seed, size=8):
+    """Images as data is: far from zero, in two clusters of unequal weight."""
+    rng = np.random.default_rng(seed)
+    centres = np.outer([3.0, 5.0], np.ones(size)) + rng.normal(size=(2, size))
+    which = rng.choice(2, size=count, p=[0.8, 0.2])
+    images = centres[which] + 0.5 * rng.normal(size=(count, size))
+    return torch.from_numpy(images.astype(np.float32))
+
+
+def only_pool(pool):
+    (state,) = pool.state_dict()["pools"]
+    return state
+
+
+def identities(noise):
+    """A hashable name for each noise; no two continuous draws have the same."""
+    return [tuple(row) for row in noise.flatten(1).tolist()]
+
+
+def waits(pool, batches):
+    """How many images went by while each used noise waited."""
+    found = []
+    for x in batches:
+        before = only_pool(pool) if pool.state_dict()["pools"] else None
+        noise = pool.take(x)
+        if before is None:
+            continue
+        births = dict(zip(identities(before["noise"]), before["births"].tolist(), strict=True))
+        seen = before["images"]
+        found += [seen - births[name] for name in identities(noise) if name in births]
+    return found
+
+
+def scores(noise, x, mean):
+    """(n, m) in float64."""
+    return (x.double().flatten(1) - mean.double()) @ noise.double().flatten(1).T
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+@pytest.mark.parametrize("max_age", [None, 25])
+def test_a_batch_takes_the_noises_that_suit_it_best(rng, n, max_age):
+    """Against SciPy on scores in float64, with those that are due taken out of its choice."""
+    pool = NoisePool(16, generator=fresh_seed(rng), max_age=max_age)
+    xs = clusters(60 * n, int(rng.integers(2**31))).double().split(n)
+    pool.take(xs[0])
+    seen = [xs[0]]
+    for x in xs[1:]:
+        before = only_pool(pool)
+        seen.append(x)
+        mean = torch.cat(seen).mean(0)
+        torch.testing.assert_close(before["mean"], torch.cat(seen[:-1]).mean(0))
+        names = identities(before["noise"])
+        chosen = [names.index(name) for name in identities(pool.take(x))]
+        score = scores(before["noise"], x, mean)
+        value = float(score[range(n), chosen].sum())
+        if max_age is not None:
+            due = before["births"] < before["images"] + n - max_age
+            assert set(torch.nonzero(due)[:, 0].tolist()) <= set(chosen)
+            score = score + 1e6 * due
+            value = value + 1e6 * float(due.sum())
+        best = float(score[linear_sum_assignment(-score)].sum())
+        assert value == pytest.approx(best, rel=1e-12)
+
+
+def test_a_copy_in_bfloat16_leaves_the_choice(rng):
+    """Chosen by rounded scores, and judged by exact ones against the best choice."""
+    size, dim = 256, 512
+    pool = NoisePool(size, generator=fresh_seed(rng), score_dtype=torch.bfloat16)
+    chosen = best = 0.0
+    same = count = 0
+    pool.take(torch.from_numpy(rng.normal(size=(4, dim))).float())
+    for _ in range(50):
+        x = torch.from_numpy(rng.normal(size=(4, dim))).float()
+        before = only_pool(pool)
+        names = identities(before["noise"])
+        columns = [names.index(name) for name in identities(pool.take(x))]
+        score = scores(before["noise"], x, only_pool(pool)["mean"])
+        optimum = linear_sum_assignment(-score)
+        chosen += float(score[range(4), columns].sum())
+        best += float(score[optimum].sum())
+        same += int((optimum[1] == columns).sum())
+        count += 4
+    assert chosen > 0.999 * best
+    assert same > 0.9 * count
+
+
+def looks_gaussian(noise, directions, alpha=1e-3):
+    """Moments, and Kolmogorov-Smirnov tests against fresh noise, of (n, D) noise used: of each
+    coordinate, of the components along directions (k, D), and of the squared length."""
+    count, size = noise.shape
+    chi_square = float(noise.mean(0).square().sum() * count)
+    variance = float(noise.square().mean())
+    if stats.chi2.sf(chi_square, size) < alpha:
+        return False
+    if abs(variance - 1) > stats.norm.isf(alpha / 2) * (2 / noise.numel()) ** 0.5:
+        return False
+    other = torch.randn(noise.shape, generator=seeded(12345))
+    views = [noise.T, directions @ noise.T, noise.square().sum(1)[None]]
+    wanted = [other.T, directions @ other.T, other.square().sum(1)[None]]
+    pairs = zip(torch.cat(views).numpy(), torch.cat(wanted).numpy(), strict=True)
+    p_values = [stats.ks_2samp(*pair).pvalue for pair in pairs]
+    return min(p_values) > alpha / len(p_values)
+
+
+DIRECTIONS = torch.stack([torch.ones(8) / 8**0.5, torch.eye(8)[0] - torch.eye(8)[1]])
+WAYS = {
+    "batch 1": (1, {}),
+    "batch 4": (4, {}),
+    "batch 4, max_age": (4, {"max_age": 200}),
+    "larger than the pool": (80, {}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_comes_out_is_gaussian_overall(way):
+    """Seeds are fixed: such a test would fail now and then by chance."""
+    batch, options = WAYS[way]
+    images = clusters(3000, seed=1)
+    pool = NoisePool(64, generator=seeded(2), **options)
+    noise = torch.cat([pool.take(x) for x in images.split(batch)])
+    assert looks_gaussian(noise, DIRECTIONS)
+    centred = images - images.mean(0)
+    lean = (noise * torch.nn.functional.normalize(centred, dim=1)).sum(1)
+    assert lean.mean() > 0.7  # given the image it is another matter: that is the point
+    assert lean.std() < 0.9
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+@pytest.mark.parametrize("centre", [True, False])
+def test_the_same_check_tells_best_of_k_from_gaussian_noise(score, centre):
+    images = clusters(3000, seed=1)
+    center = images.mean(0) if centre else None
+    noise = select_noise(images, 4, score=score, center=center, generator=seeded(2))
+    assert not looks_gaussian(noise, DIRECTIONS)
+    assert looks_gaussian(torch.randn(3000, 8, generator=seeded(3)), DIRECTIONS)
+
+
+def test_each_class_sees_the_whole_gaussian():
+    images = clusters(3000, seed=1)
+    labels = (images.mean(1) > 4).long()
+    pool = NoisePool(32, generator=seeded(5), labels=True)
+    pairs = zip(images.split(8), labels.split(8), strict=True)
+    noise = torch.cat([pool.take(x, label) for x, label in pairs])
+    for label in (0, 1):
+        assert looks_gaussian(noise[labels == label], DIRECTIONS)
+    plain = NoisePool(32, generator=seeded(5))
+    noise = torch.cat([plain.take(x) for x in images.split(8)])
+    assert not looks_gaussian(noise[labels == 1], DIRECTIONS)
+
+
+def test_centring_keeps_the_pool_from_clogging():
+    """Images far from zero would leave behind the noises that point away from them all."""
+    images = clusters(3000, seed=3)
+    centred = waits(NoisePool(32, generator=seeded(4)), images.split(2))
+    assert np.median(centred) < 2 * 32
+    pool, left = torch.randn(32, 8, generator=seeded(4)), []
+    for x in images:
+        place = int((pool @ x).argmax())
+        left.append(place)
+        pool[place] = torch.randn(8)
+    assert len(set(left[-1000:])) < 32  # some place kept its noise all that time
+    assert np.mean(np.array(centred) > 1000) < 0.01
+
+
+@pytest.mark.parametrize("max_age", [32, 33, 100])
+def test_no_noise_waits_longer_than_max_age(rng, max_age):
+    pool = NoisePool(32, generator=fresh_seed(rng), max_age=max_age)
+    images = clusters(3000, int(rng.integers(2**31)))
+    sizes, total = [], 0
+    while total < 3000:
+        sizes.append(min(int(rng.integers(1, 45)), 3000 - total))
+        total += sizes[-1]
+    found = waits(pool, images.split(sizes))
+    assert len(found) > 1500
+    assert max(found) <= max_age
+    assert max(found) > 0.6 * max_age  # and not much shorter than need be
+
+
+def test_all_are_used_once_whatever_comes_between(rng):
+    """Shapes, dtypes, classes and batch sizes in any order, with the pool saved and made anew."""
+    for labels in (False, True):
+        pool = NoisePool(8, generator=fresh_seed(rng), labels=labels)
+        used, last = set(), None
+        for _ in range(60):
+            n = int(rng.integers(0, 12))
+            shape = [(3,), (2, 2), (), (2, 1, 2)][rng.integers(4)]
+            dtype = [torch.float32, torch.float64][rng.integers(2)]
+            x = torch.from_numpy(rng.normal(size=(n, *shape))).to(dtype)
+            groups = [rng.integers(0, 3, n).tolist()] if labels else []
+            twin = copy.deepcopy(pool)
+            noise = pool.take(x, *groups)
+            assert noise.shape == x.shape
+            assert noise.dtype == x.dtype
+            assert torch.equal(noise, twin.take(x, *groups))
+            names = {
+                (dtype, name) for name in identities(noise.reshape(n, max(1, noise[:1].numel())))
+            }
+            assert len(names) == n
+            assert not names & used
+            used |= names
+            if rng.random() < 0.2:
+                pool = reloaded(pool, labels=labels)
+            last = names or last
+        assert last
+
+
+def reloaded(pool, **options):
+    """Through a file, into a new pool with a generator in another state."""
+    file = io.BytesIO()
+    torch.save(pool.state_dict(), file)
+    file.seek(0)
+    other = NoisePool(8, generator=seeded(99), **options)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    return other
+
+
+def test_a_state_is_a_copy(rng):
+    pool = NoisePool(8, generator=fresh_seed(rng), max_age=20)
+    x = torch.from_numpy(rng.normal(size=(3, 5))).float()
+    pool.take(x)
+    state = pool.state_dict()
+    first = [pool.take(x) for _ in range(5)]
+    for _ in range(2):
+        pool.load_state_dict(state)
+        assert all(torch.equal(noise, pool.take(x)) for noise in first)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
+)
+def test_copies_and_pickles_go_their_own_way(rng, duplicate):
+    options = {"max_age": 9, "labels": True, "dtype": torch.float64, "score_dtype": torch.bfloat16}
+    pool = NoisePool(4, generator=fresh_seed(rng), **options)
+    x = torch.from_numpy(rng.normal(size=(3, 5))).float()
+    pool.take(x, [0, 1, 1])
+    other = duplicate(pool)
+    assert repr(other) == repr(pool)
+    for _ in range(5):
+        noise = pool.take(x, [1, 0, 1])
+        assert noise.dtype == torch.float64
+        assert torch.equal(noise, other.take(x, [1, 0, 1]))
+    plain = duplicate(NoisePool(4))
+    assert plain.take(x).shape == x.shape
+
+
+def test_the_global_generator_is_used_only_without_one_of_its_own(rng):
+    x = torch.from_numpy(rng.normal(size=(3, 5))).float()
+    before = torch.get_rng_state()
+    pool = NoisePool(8, generator=fresh_seed(rng))
+    for _ in range(3):
+        pool.take(x)
+    assert torch.equal(before, torch.get_rng_state())
+    results = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        results.append(NoisePool(8).take(x))
+    assert torch.equal(*results)
+    torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("score_dtype", [None, torch.float32, torch.bfloat16])
+def test_every_dtype(rng, dtype, score_dtype):
+    x = torch.from_numpy(rng.normal(size=(2, 3, 4))).to(dtype)
+    pool = NoisePool(16, generator=fresh_seed(rng), score_dtype=score_dtype)
+    kept = x.clone()
+    for _ in range(3):
+        noise = pool.take(x)
+        assert noise.dtype == dtype
+        assert noise.isfinite().all()
+    assert torch.equal(x, kept)
+    wide = NoisePool(16, generator=fresh_seed(rng), dtype=torch.float32).take(x)
+    assert wide.dtype == torch.float32
+
+
+def test_gradients_autocast_and_inference_mode(rng):
+    generator, twin = seeded(3), seeded(3)
+    x = torch.from_numpy(rng.normal(size=(4, 6))).float()
+    plain = NoisePool(16, generator=generator, score_dtype=torch.float32)
+    other = NoisePool(16, generator=twin, score_dtype=torch.float32)
+    for i in range(6):
+        noise = plain.take(x)
+        if i % 3 == 0:
+            with torch.inference_mode():
+                again = other.take(x * 1)
+        elif i % 3 == 1:
+            with torch.autocast("cpu", torch.bfloat16):
+                again = other.take(x)
+        else:
+            again = other.take(x.clone().requires_grad_())
+        assert torch.equal(noise, again)
+        assert not again.requires_grad
+
+
+def test_images_that_are_all_the_same_take_any_noise(rng):
+    pool = NoisePool(4, generator=fresh_seed(rng), max_age=6)
+    found = waits(pool, [torch.full((1, 3), 2.0)] * 50)
+    assert max(found) <= 6
+
+
+X = torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"size": 0}, ValueError, "size must be at least 1, got 0"),
+        ({"size": 2.5}, TypeError, "size must be a whole number, got float"),
+        ({"size": True}, TypeError, "size must be a whole number, got bool"),
+        ({"size": 4, "max_age": 3}, ValueError, "max_age must be at least size, 4, got 3"),
+        ({"size": 4, "generator": 0}, TypeError, "generator must be a torch.Generator, got int"),
+        ({"size": 4, "labels": 1}, TypeError, "labels must be True or False, got int"),
+        (
+            {"size": 4, "dtype": "float32"},
+            TypeError,
+            "dtype must be a torch.dtype or None, got str",
+        ),
+        ({"size": 4, "dtype": torch.int64}, ValueError, "dtype must be a floating-point type"),
+        ({"size": 4, "score_dtype": torch.int8}, ValueError, "score_dtype must be float32, bfl"),
+    ],
+)
+def test_options_that_cannot_work(arguments, error, words):
+    with pytest.raises(error, match=words):
+        NoisePool(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "error", "words"),
+    [
+        ({}, ([[1.0]],), TypeError, "x must be a torch.Tensor, got list"),
+        ({}, (X.long(),), TypeError, "x must have a floating-point dtype"),
+        ({}, (X[0, 0],), ValueError, r"x must have shape \(n, ...\)"),
+        ({}, (X / 0,), ValueError, "x must be finite"),
+        ({}, (X.to("meta"),), ValueError, "x must hold data"),
+        ({}, (X, [0, 1]), ValueError, "labels must be left out where the pool has labels=False"),
+        ({"labels": True}, (X,), ValueError, "labels must be given where the pool has labels=True"),
+        ({"labels": True}, (X, [0]), ValueError, r"labels must have shape \(2,\)"),
+        ({"labels": True}, (X, [0.5, 1]), TypeError, "labels must be integers"),
+    ],
+)
+def test_batches_that_cannot_be_served(options, arguments, error, words):
+    pool = NoisePool(4, generator=seeded(0), **options)
+    with pytest.raises(error, match=words):
+        pool.take(*arguments)
+    assert not pool.state_dict()["pools"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ([], TypeError, "state must be a dict, got list"),
+        ({"size": 4}, ValueError, "got one without generator, labels, pools"),
+        (NoisePool(5, generator=seeded(0)).state_dict(), ValueError, "with size=4, got 5"),
+        (
+            NoisePool(4, labels=True, generator=seeded(0)).state_dict(),
+            ValueError,
+            "with labels=False, got True",
+        ),
+        (NoisePool(4).state_dict(), ValueError, "state must be of a pool with a generator"),
+    ],
+)
+def test_states_of_other_pools_are_refused(state, error, words):
+    pool = NoisePool(4, generator=seeded(1))
+    pool.take(X)
+    twin = copy.deepcopy(pool)
+    with pytest.raises(error, match=words):
+        pool.load_state_dict(state)
+    assert torch.equal(pool.take(X), twin.take(X))
