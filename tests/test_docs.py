@@ -16,7 +16,8 @@ MODULES = sorted(
     if not module.name.endswith("__main__")
 )
 WITH_EXAMPLES = (
-    "solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse", "sinkhorn"
+    "solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse", "sinkhorn",
+    "NoisePool", "select_noise",
 )  # fmt: skip
 
 
