@@ -48,7 +48,13 @@ setup(
         "immiscible_fast.kernels.gpu",
     ],
     package_data={"immiscible_fast": ["py.typed"]},
-    install_requires=["numba>=0.60", "numpy>=1.26", "scipy>=1.11", "torch>=2.4"],
+    install_requires=[
+        "numba>=0.60",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "torch>=2.4",
+        "typing_extensions>=4.8",  # what torch 2.4 asks for, too
+    ],
     extras_require={
         "demo": DEMO,
         "test": TEST,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from . import ops, validation
+from .choices import METHODS, Method
 
 DEFAULT_TOL = 0.01
 
@@ -45,7 +46,7 @@ class Assignment(NamedTuple):
 
 
 def solve_assignment(
-    cost: Tensor, *, method: str = "auto", tol: float = DEFAULT_TOL, check: bool = False
+    cost: Tensor, *, method: Method = "auto", tol: float = DEFAULT_TOL, check: bool = False
 ) -> Assignment:
     """Assign rows to columns at the least total cost, with a proof of how good the answer is.
 
@@ -98,7 +99,7 @@ def solve_assignment(
     D. P. Bertsekas, "The auction algorithm", Annals of Operations Research 14, 1988.
     R. Jonker, A. Volgenant, "A shortest augmenting path algorithm", Computing 38, 1987.
     """
-    validation.check_choice("method", method, validation.METHODS)
+    validation.check_choice("method", method, METHODS)
     tol = validation.check_tolerance(tol)
     matrix = validation.check_tensor("cost", cost)
     if matrix.ndim not in (2, 3):

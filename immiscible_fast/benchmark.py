@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from .assignment import Assignment, solve_assignment
+from .choices import Method
 from .pairing import fast_assign
 from .progress import shown_steps
 
 TODAY = "cdist + scipy"
 CENTRED = "centred + scipy"
-OWN = ("exact", "auction", "sinkhorn")
+OWN: tuple[Method, ...] = ("exact", "auction", "sinkhorn")
 PEERS = {  # package to install, module, and what is called there
     "lapjv": ("lapjv", "lapjv", "lapjv"),
     "lapx": ("lapx", "lap", "lapjvr"),

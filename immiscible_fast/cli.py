@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .demo.settings import METHODS, DemoSettings, OptionError
+from .choices import METHODS
+from .demo.settings import DemoSettings, OptionError
 
 DEMO_PACKAGES = {
     "matplotlib": "matplotlib",

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from . import validation
+from .choices import SCHEDULES
+from .options import AssignOptions, check_options
 from .pairing import assign_noise
 
 
@@ -27,7 +30,7 @@ def diffuse(
     generator: torch.Generator | None = None,
     assign: bool = True,
     batched: bool = False,
-    **options: Any,
+    **options: Unpack[AssignOptions],
 ) -> Diffused:
     """Noise a batch of images with the noise that is nearest to them, and return both.
 
@@ -80,6 +83,7 @@ def diffuse(
     Y. Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023 (there, time runs
     backwards).
     """
+    check_options("diffuse", options)
     images = validation.check_samples("x", x, batched)
     validation.check_flag("assign", assign)
     keep, add = _coefficients(images, t, schedule, 1 + batched)
@@ -118,7 +122,7 @@ def _coefficients(x: Tensor, t: object, schedule: Any, lead: int) -> tuple[Tenso
     if times.shape != x.shape[:lead]:
         raise ValueError(f"t must have shape {tuple(x.shape[:lead])}, got {tuple(times.shape)}")
     if isinstance(schedule, str):
-        validation.check_choice("schedule", schedule, ("flow",))
+        validation.check_choice("schedule", schedule, SCHEDULES)
         if not times.is_floating_point():
             raise TypeError(f"t must have a floating-point dtype for flow, got {times.dtype}")
         if _outside(times, 0, 1):

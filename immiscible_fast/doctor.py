@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from . import __version__, fast_assign
-from .validation import METHODS
+from .choices import METHODS, Method
 
 CORE = ("torch", "numpy", "scipy", "numba", "triton")
 EXTRAS = ("matplotlib", "pillow", "rich", "scikit-learn")
@@ -50,7 +50,7 @@ def main() -> int:
     return 0 if works else 1
 
 
-def probe_method(method: str, device: str) -> Probe:
+def probe_method(method: Method, device: str) -> Probe:
     """Solve a small problem and check that the answer is a bijection and close to the optimum."""
     generator = torch.Generator().manual_seed(0)
     shape = (PROBE_SIZE, PROBE_DIMENSIONS)

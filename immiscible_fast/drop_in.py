@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from . import ops, validation
 from .backends.limit import columns
+
+
+@overload
+def linear_sum_assignment(
+    cost_matrix: Tensor, maximize: bool = False, *, cost_limit: float | None = None
+) -> tuple[Tensor, Tensor]: ...
+
+
+@overload
+def linear_sum_assignment(
+    cost_matrix: ArrayLike, maximize: bool = False, *, cost_limit: float | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]: ...
 
 
 def linear_sum_assignment(

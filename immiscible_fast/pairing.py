@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from . import ops, validation
 from .assignment import DEFAULT_TOL
 from .backends.select import on_gpu
+from .choices import METHODS, METRICS, Method, Metric
+from .options import AssignOptions, Labels, check_options
 from .pairwise import flatten_samples, outside_autocast, working_dtype
 
 
@@ -18,10 +20,10 @@ def fast_assign(
     x: Tensor,
     noise: Tensor,
     *,
-    metric: str = "sqeuclidean",
-    method: str = "auto",
+    metric: Metric = "sqeuclidean",
+    method: Method = "auto",
     tol: float = DEFAULT_TOL,
-    labels: Any = None,
+    labels: Labels | None = None,
     features: Callable[[Tensor], Tensor] | None = None,
     mask: Tensor | None = None,
     batched: bool = False,
@@ -96,8 +98,8 @@ def fast_assign(
     Y. Li et al., "Immiscible Diffusion: Accelerating Diffusion Training with Noise Assignment",
     NeurIPS 2024, arXiv 2406.12303.
     """
-    validation.check_choice("metric", metric, validation.METRICS)
-    validation.check_choice("method", method, validation.METHODS)
+    validation.check_choice("metric", metric, METRICS)
+    validation.check_choice("method", method, METHODS)
     tol = validation.check_tolerance(tol)
     validation.check_flag("check", check)
     plain = features is None and mask is None
@@ -132,7 +134,9 @@ def fast_assign(
     return index if batched else index[0]
 
 
-def assign_noise(x: Tensor, noise: Tensor, *, batched: bool = False, **options: Any) -> Tensor:
+def assign_noise(
+    x: Tensor, noise: Tensor, *, batched: bool = False, **options: Unpack[AssignOptions]
+) -> Tensor:
     """The noise itself, permuted so that ``result[i]`` is paired with ``x[i]``.
 
     Parameters
@@ -161,6 +165,7 @@ def assign_noise(x: Tensor, noise: Tensor, *, batched: bool = False, **options: 
     tensor([[1.],
             [4.]])
     """
+    check_options("assign_noise", options)
     index = fast_assign(x, noise, batched=batched, **options)
     if not batched:
         return noise[index]

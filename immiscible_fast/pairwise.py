@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from . import ops
-from .validation import METRICS, check_choice, check_data, check_pair, is_traced
+from .choices import METRICS, Metric
+from .validation import check_choice, check_data, check_pair, is_traced
 
 NARROW = 128  # coordinates; so few are copied with their norms beside them, for one product
 SLICE = 256  # coordinates that are multiplied at a time, at least
 
 
 def pairwise_cost(
-    x: Tensor, y: Tensor, *, metric: str = "sqeuclidean", batched: bool = False
+    x: Tensor, y: Tensor, *, metric: Metric = "sqeuclidean", batched: bool = False
 ) -> Tensor:
     """Cost of pairing every sample of ``x`` with every sample of ``y``.
 

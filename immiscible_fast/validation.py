@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-METRICS = ("sqeuclidean", "euclidean", "dot", "cosine", "manhattan")
-METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
 INVALID_ENTRIES = "matrix contains invalid numeric entries"
 INFEASIBLE = "cost matrix is infeasible"
 LARGEST_FLOAT = sys.float_info.max

@@ -9,8 +9,7 @@ import warnings
 import pytest
 import torch
 
-from immiscible_fast import __version__, benchmark, cli, doctor, validation
-from immiscible_fast.demo import settings
+from immiscible_fast import __version__, benchmark, choices, cli, doctor
 
 
 def run(*arguments):
@@ -161,8 +160,7 @@ def test_interrupt_ends_quietly(monkeypatch):
     assert run("doctor") == 130
 
 
-def test_the_command_line_knows_the_methods_of_the_library():
-    assert settings.METHODS == validation.METHODS
+def test_the_command_line_knows_the_methods_of_the_bench():
     peers = {name: module.split(".")[0] for name, (_, module, _) in benchmark.PEERS.items()}
     assert peers == cli.BENCH_PEERS
 
@@ -170,7 +168,7 @@ def test_the_command_line_knows_the_methods_of_the_library():
 def test_doctor_reports_every_method_version_and_cache(capsys):
     assert run("doctor") == 0
     printed = capsys.readouterr().out
-    for method in validation.METHODS:
+    for method in choices.METHODS:
         assert f"{method:<14} works" in printed
     for name in ("python", "torch", "numpy", "scipy", "numba", "triton", "cpu", "writable"):
         assert name in printed
@@ -212,7 +210,7 @@ def test_doctor_says_why_a_method_fails(solver, reason, monkeypatch, capsys):
     assert run("doctor") == 1
     printed = capsys.readouterr().out
     lines = [line for line in printed.splitlines() if "FAILS" in line]
-    assert len(lines) == len(validation.METHODS)
+    assert len(lines) == len(choices.METHODS)
     assert all(reason in line for line in lines)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
+from ..choices import METHODS, Method
+
 ARMS = ("plain", "assigned")  # noise as it was drawn, noise matched to the images
 SAMPLING_STEPS = (1, 2, 4, 8, 32)
 MOST_THREADS = 1024  # more than any machine has use for; torch starts as many as it is told
@@ -32,7 +33,7 @@ class DemoSettings:
     seeds: int = 3
     steps: int = 2000
     batch: int = 256
-    method: str = "auto"
+    method: Method = "auto"
     threads: int = 1
     output: Path = Path("output")
 

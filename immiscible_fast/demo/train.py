@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import diffuse, fast_assign
+from ..choices import Method
+from ..options import AssignOptions
 from .frechet import FrechetMeter
 from .model import VelocityMLP, euler_sample
 from .settings import ARMS, MANY_STEPS, SAMPLING_STEPS, DemoSettings
@@ -50,11 +52,11 @@ class Step(NamedTuple):
 
 
 def flow_loss(
-    model: nn.Module, x: Tensor, t: Tensor, noise: Tensor, assign: bool, method: str
+    model: nn.Module, x: Tensor, t: Tensor, noise: Tensor, assign: bool, method: Method
 ) -> FlowLoss:
     """Flow-matching loss of images ``x`` (n, d) at times ``t`` (n,) against the noise in use."""
     start = time.perf_counter()
-    options: dict[str, Any] = {"method": method} if assign else {}
+    options: AssignOptions = {"method": method} if assign else {}
     x_t, used = diffuse(x, t, "flow", noise=noise, assign=assign, **options)
     noise_ms = (time.perf_counter() - start) * 1e3
     return FlowLoss((model(x_t, t) - (used - x)).square().mean(), used, noise_ms)
@@ -63,7 +65,7 @@ def flow_loss(
 class Arm:
     """One model, its optimizer, and the moving average of its weights, which is what is judged."""
 
-    def __init__(self, initial: VelocityMLP, assign: bool, method: str) -> None:
+    def __init__(self, initial: VelocityMLP, assign: bool, method: Method) -> None:
         self.model, self.average = copy.deepcopy(initial), copy.deepcopy(initial)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         self.assign, self.method = assign, method

@@ -1,0 +1,41 @@
+"""The keywords of ``fast_assign`` for functions that pass them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .choices import Method, Metric
+
+Labels: TypeAlias = (
+    Tensor | NDArray[np.integer[Any] | np.bool_] | Sequence[int] | Sequence[Sequence[int]]
+)
+
+
+class AssignOptions(TypedDict, total=False):
+    """Options of ``fast_assign`` but ``batched``; take them as ``**options: Unpack[...]``."""
+
+    metric: Metric
+    method: Method
+    tol: float
+    labels: Labels | None
+    features: Callable[[Tensor], Tensor] | None
+    mask: Tensor | None
+    check: bool
+
+
+NAMES = tuple(AssignOptions.__annotations__)
+
+
+def check_options(caller: str, options: Mapping[str, Any]) -> None:
+    """Raise the TypeError of an unknown keyword in the name of the function that was called."""
+    for name in options:
+        if name not in NAMES:
+            near = get_close_matches(name, NAMES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{hint}")
