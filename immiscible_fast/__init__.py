@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .pairwise import pairwise_cost
     from .training.best_of_k import select_noise
     from .training.pool import NoisePool
+    from .training.ranks import rank_generator, ranks_draw_alike
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,8 @@ __all__ = [
     "fast_assign",
     "linear_sum_assignment",
     "pairwise_cost",
+    "rank_generator",
+    "ranks_draw_alike",
     "select_noise",
     "sinkhorn",
     "solve_assignment",
@@ -50,6 +53,8 @@ _MODULES = {
     "fast_assign": "pairing",
     "linear_sum_assignment": "drop_in",
     "pairwise_cost": "pairwise",
+    "rank_generator": "training.ranks",
+    "ranks_draw_alike": "training.ranks",
     "select_noise": "training.best_of_k",
     "sinkhorn": "entropic",
     "solve_assignment": "assignment",

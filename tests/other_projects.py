@@ -19,12 +19,12 @@ PROJECTS = ("accelerate", "denoising_diffusion_pytorch", "diffusers", "lightning
 
 
 @contextmanager
-def imports_of_others():
+def imports_of_others(names):
     """Their warnings are theirs, and torchvision may be missing: denoising-diffusion-pytorch
     imports two modules of it to read images from files, which no test does."""
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
-        if importlib.util.find_spec("torchvision") is None:
+        if "denoising_diffusion" in names and importlib.util.find_spec("torchvision") is None:
             for name in ("torchvision", "torchvision.transforms", "torchvision.utils"):
                 module = types.ModuleType(name)
                 module.__spec__ = ModuleSpec(name, None)
@@ -35,15 +35,15 @@ def imports_of_others():
 
 
 @contextmanager
-def as_a_user(monkeypatch, tmp_path):
-    """A missing project skips the test, and nothing random, no file and no variable of the
-    environment stays."""
+def as_a_user(monkeypatch, tmp_path, code):
+    """Where ``code`` can be run: a missing project skips the test, and nothing random, no file and
+    no variable of the environment stays."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["example"])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name, module in stand_ins.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    with torch.random.fork_rng(), imports_of_others():
+    with torch.random.fork_rng(), imports_of_others(code):
         try:
             yield
         except ModuleNotFoundError as error:
@@ -54,7 +54,7 @@ def as_a_user(monkeypatch, tmp_path):
 
 def project(name):
     """The module, or a skip of the tests of the file that asks for it."""
-    with imports_of_others():
+    with imports_of_others(name):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:

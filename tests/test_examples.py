@@ -14,7 +14,7 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
 def test_an_example_runs(script, monkeypatch, tmp_path, capsys):
-    with as_a_user(monkeypatch, tmp_path):
+    with as_a_user(monkeypatch, tmp_path, script.read_text(encoding="utf-8")):
         runpy.run_path(str(script), run_name="__main__")
     assert capsys.readouterr().out.strip(), "it says nothing of what came out"
 

@@ -14,7 +14,7 @@ GUIDES = sorted(FOLDER.glob("*.md"))
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_every_python_block_of_a_guide_runs(page, monkeypatch, tmp_path):
-    with as_a_user(monkeypatch, tmp_path):
+    with as_a_user(monkeypatch, tmp_path, page.read_text(encoding="utf-8")):
         run_blocks(page)
 
 
