@@ -14,7 +14,7 @@ from .auction import auction, value_spread
 from .augment import BLOCKED, LONG, exact_finish
 from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
-from .jit import entry_point
+from .jit import entry_point, kernel
 from .jonker_volgenant import assign, column_minima, new_space
 from .rectangle import assign_rows, magnitude
 from .statistics import centred_statistics, copies, finite_statistics, not_finite
@@ -165,38 +165,39 @@ def _padded(cost):
     return wide
 
 
-@njit
-def _turned(cost):
-    """The transposed costs, padded as well."""
+@kernel
+def _turn(cost, wide):
+    """Write the transposed costs (n, m) to ``wide`` (m, width), whose missing columns are forbidden
+    ones; a few rows at a time, so that caches hold what is read and what is written."""
     n, m = cost.shape
-    wide = np.full((m, max(n, WIDTH)), np.inf, cost.dtype)
-    for i in range(n):
+    for start in range(0, n, WIDTH):
+        stop = min(start + WIDTH, n)
         for j in range(m):
-            wide[j, i] = cost[i, j]
-    return wide
+            for i in range(start, stop):
+                wide[j, i] = cost[i, j]
+    for j in range(m):
+        for i in range(n, wide.shape[1]):
+            wide[j, i] = np.inf
 
 
 @njit
-def _solve_small(cost, m, constants, index, work):
-    """The exact assignment of a small problem: (status, prices (width,)); ``UNSOLVED``
-    where its prices cost it digits."""
-    space = new_space(cost.shape[1])
+def _solve_small(cost, m, constants, space, index, work):
+    """The exact assignment of a small problem, and its prices in ``space[0]`` (width,);
+    ``UNSOLVED`` where those cost it digits."""
     price = space[0]
     if constants < np.inf:
         totals = np.empty(cost.shape[0])
         deviation, size = centred_statistics(cost, 1.0, m, price, totals, work)
         if not size <= constants * deviation:
-            return CONSTANTS, price
+            return CONSTANTS
     largest, valid = column_minima(cost, space, work)
     if not valid:
-        return INVALID, price
+        return INVALID
     if not largest < np.finfo(np.float64).max / 1e9:
-        return RESCALE, price
+        return RESCALE
     if not assign(cost, cost.shape[0] == m, space, index, work):
-        return INFEASIBLE, price
-    if _prices_dwarf_costs(cost, index, price, m):
-        return UNSOLVED, price
-    return SOLVED, price
+        return INFEASIBLE
+    return UNSOLVED if _prices_dwarf_costs(cost, index, price, m) else SOLVED
 
 
 @njit
@@ -297,17 +298,19 @@ def make_solver(stamp: str) -> Any:
         _ = stamp
         m = cost.shape[2]
         worst = SOLVED
+        small = is_small(cost.shape[1], m) and not warm
+        space = new_space(max(m, WIDTH) if small else 0)
         for b in range(begin, end):
             if work[b, STOP] != 0:
                 return STOPPED
             matrix = _padded(cost[b])
             p, i, v, d, w = price[b], index[b], value[b], dual[b], work[b]
             status = UNSOLVED
-            if is_small(cost.shape[1], m) and not warm:
-                status, final = _solve_small(matrix, m, constants, i, w)
+            if small:
+                status = _solve_small(matrix, m, constants, space, i, w)
                 if status == SOLVED:
-                    _conclude(matrix, final, i, m, True, i, v, d, w)
-                    p[:] = final[:m]
+                    _conclude(matrix, space[0], i, m, True, i, v, d, w)
+                    p[:] = space[0][:m]
                     status = UNSOLVED if _is_loose(matrix, i, v) else SOLVED
             if status == UNSOLVED:
                 status = _solve_one(matrix, m, constants, exact, tolerance, warm, p, i, v, d, w)
@@ -331,11 +334,14 @@ def make_small_solver(stamp: str) -> Any:
         work = np.zeros(SLOTS, np.int64)
         n, m = cost.shape[1:]
         rows = np.empty(m, np.int64)
+        wide = np.empty((m, max(n, WIDTH)) if n > m else (0, WIDTH), cost.dtype)
+        space = new_space(max(n, m, WIDTH))
         for b in range(cost.shape[0]):
             if n <= m:
-                status = _solve_small(_padded(cost[b]), m, constants, index[b], work)[0]
+                status = _solve_small(_padded(cost[b]), m, constants, space, index[b], work)
             else:
-                status = _solve_small(_turned(cost[b]), n, constants, rows, work)[0]
+                _turn(cost[b], wide)
+                status = _solve_small(wide, n, constants, space, rows, work)
                 if status == SOLVED:  # else ``rows`` holds anything
                     index[b] = -1
                     for j in range(m):
