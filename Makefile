@@ -8,8 +8,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
 
+# In as many processes as there are cores; all in one, and whatever else, by ARGS="-n0 -x tests/test_ops.py".
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 aot: .venv/ready
 	$(BIN)/python -m tests.ahead_of_time --all

@@ -18,6 +18,8 @@ from ptx_emulator.compilation import has_compiler
 from ptx_emulator.findings import KINDS, NOTES
 from triton import language as tl
 
+import immiscible_fast
+
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="takes gcc, or what CC names")
 
 ROOT = Path(__file__).parent.parent
@@ -292,3 +294,12 @@ def test_the_command_on_a_test(tmp_path, monkeypatch, capsys):
     assert "1 passed" in said and "OUT_OF_BOUNDS" in said
     assert main([str(test), "-k", "wrong", *options]) == 1
     assert "1 failed" in capsys.readouterr().out
+
+
+def test_memory_that_a_public_call_allocates_is_followed(monkeypatch):
+    """Also inside of the package's own ops, which a dispatch mode sees as one."""
+    monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
+    with Emulator("sm_90") as emulator:
+        immiscible_fast.pairwise_cost(torch.ones(3, 4), torch.ones(2, 4))
+        written = [bool(fresh.cells["init"].all()) for fresh in emulator.memory.fresh.values()]
+    assert written and all(written)

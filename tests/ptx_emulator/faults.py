@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import json
 import multiprocessing
 import os
@@ -157,8 +158,8 @@ def plant(fault: Fault | None, folder: Path) -> None:
         path.write_bytes(source[: fault.start] + fault.text.encode() + source[fault.stop :])
 
 
-def observe(fault: Fault | None, answers: Any) -> None:
-    """In a process of its own: what all scenarios found, gave and compiled, to the queue."""
+def observe(fault: Fault | None, names: set[str] | None, answers: Any) -> None:
+    """In a process of its own: what these scenarios found, gave and compiled, to the queue."""
     with tempfile.TemporaryDirectory() as name:
         plant(fault, Path(name))
         sys.path.insert(0, name)
@@ -166,23 +167,24 @@ def observe(fault: Fault | None, answers: Any) -> None:
         try:
             from . import scenarios
 
-            answers.put(scenarios.observe(Path(name)))
+            answers.put(scenarios.observe(Path(name), names))
         except BaseException as error:  # whatever a fault may lead to
             line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-            answers.put({"found": [f"raised {line[:200]}"], "values": None, "code": None})
+            answers.put({"found": [f"raised {line[:200]}"]})
 
 
-def seen(fault: Fault | None, seconds: float = SECONDS) -> dict[str, Any]:
-    """What all scenarios show with this fault."""
-    context = multiprocessing.get_context("spawn")
+def seen(fault: Fault | None, names: set[str] | None, seconds: float = SECONDS) -> dict[str, Any]:
+    """What these scenarios, or all, show with this fault."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "triton"])
     answers = context.Queue()
-    process = context.Process(target=observe, args=(fault, answers))
+    process = context.Process(target=observe, args=(fault, names, answers))
     with mock.patch.dict(os.environ, TRITON_INTERPRET="0"):  # from its first import on
         process.start()
     try:
         answer: dict[str, Any] = answers.get(timeout=seconds)
     except queue.Empty:
-        answer = {"found": ["did not end"], "values": None, "code": None}
+        answer = {"found": ["did not end"]}
     process.join(5)
     process.kill()
     return answer
@@ -190,22 +192,42 @@ def seen(fault: Fault | None, seconds: float = SECONDS) -> dict[str, Any]:
 
 def baseline() -> dict[str, Any]:
     """What they show without any."""
-    answer = seen(None, 2 * SECONDS)
+    answer = seen(None, None, 2 * SECONDS)
     if answer["found"]:
         raise RuntimeError("without any fault:\n" + "\n".join(answer["found"]))
     return answer
 
 
 def judge(fault: Fault, sound: dict[str, Any]) -> Verdict:
-    shown = seen(fault)
+    """By the scenarios that run a kernel in which it is."""
+    affected = callers()[fault.function]
+    names = {name for name, ran in sound["kernels"].items() if ran & affected}
+    shown = seen(fault, names or None)
     found = sorted(set(shown["found"]))
-    if not found and shown["values"] != sound["values"]:
+    if not found and not shown["values"].items() <= sound["values"].items():
         found = ["wrong answer"]
     if found:
         return Verdict(fault.name, found)
-    if shown["code"] == sound["code"]:
+    if fault.kind != "unwritten" and shown["code"] <= sound["code"]:
         return Verdict(fault.name, [], "the compiled code is the same")
     return Verdict(fault.name, [], reason(fault))
+
+
+@functools.cache
+def callers() -> dict[str, set[str]]:
+    """The kernels, and launchers, that run each function of the kernels' files."""
+    functions = {
+        node.name: {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        for path in KERNELS.glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    found = {name: {name} for name in functions}
+    for _ in functions:  # until nothing is added
+        for name, used in functions.items():
+            for inner in used & functions.keys():
+                found[inner] |= found[name]
+    return found
 
 
 def reason(fault: Fault) -> str:

@@ -16,7 +16,7 @@ from .emulator import Emulator
 from .memory import with_gaps
 
 METHODS = ("photos", "rectangle", "infeasible")  # those that are solved near-optimally, too
-ORDERS = {"sm_90": "random", "sm_80": "preemptive"}
+ORDERS = {"sm_90": "random", "sm_80": "descending"}
 
 
 def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -28,15 +28,16 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     def normal(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         return torch.from_numpy(rng.normal(size=shape)).to(dtype)
 
-    photos = -torch.cumsum(normal(1, 70, 48), 2) @ normal(1, 48, 70)
+    # Over 128 columns have a program of several warps.
+    photos = -torch.cumsum(normal(1, 133, 48), 2) @ normal(1, 48, 133)
     integers = torch.from_numpy(rng.integers(0, 9, (1, 61, 61))).float()
     sparse = normal(1, 40, 40)
     sparse = torch.where(normal(1, 40, 40) < 0.8, torch.inf, sparse)
-    infeasible = normal(1, 30, 30).index_fill(2, torch.arange(9, 30), torch.inf)
-    infeasible[:, :5] = normal(1, 5, 30)
+    infeasible = normal(1, 30, 131).index_fill(2, torch.arange(9, 131), torch.inf)
+    infeasible[:, :5] = normal(1, 5, 131)
     wide = 10 ** (5 * normal(1, 25, 25, dtype=torch.float64))
     costs = {"photos": photos, "integers": integers, "sparse": sparse, "infeasible": infeasible}
-    costs |= {"rectangle": normal(2, 24, 61), "long": normal(1, 3, 2100), "wide": wide}
+    costs |= {"rectangle": normal(2, 40, 131), "long": normal(1, 3, 2100), "wide": wide}
     costs |= {"half": normal(2, 33, 33, dtype=torch.float16)}
     for name, cost in costs.items():
         for method in ("exact", "sinkhorn") if name in METHODS else ("exact",):
@@ -47,29 +48,37 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
         x, noise = normal(60, 37), normal(60, 37)
         of = labels if metric != "cosine" else None
         yield f"fast_assign {metric}", partial(fast_assign, x, noise, metric=metric, labels=of)
+    x, noise, method = normal(60, 37), normal(60, 37), "sinkhorn"
+    yield "fast_assign sinkhorn", partial(fast_assign, x, noise, method=method, labels=labels)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         x, y = normal(70, 100, dtype=dtype), normal(45, 100, dtype=dtype)
         yield f"pairwise_cost {dtype}", partial(pairwise_cost, x, y)
 
 
-def observe(package: Path) -> dict[str, Any]:
-    """What was found, a digest of the answers, and of the code, over all scenarios."""
+def observe(package: Path, names: set[str] | None) -> dict[str, Any]:
+    """What was found in these scenarios, or in all; and by scenario a digest of the answers and the
+    kernels that ran, and of every kernel that of its code."""
     import immiscible_fast
 
     assert package in Path(immiscible_fast.__file__).parents, immiscible_fast.__file__
-    found, values, code = [], [], set()
+    seen: dict[str, Any] = {"found": [], "values": {}, "kernels": {}, "code": set()}
     for target, order in ORDERS.items():
         with Emulator(target, order, limit=5 * 10**7) as emulator:
             for name, call in scenarios():
+                if names is not None and name not in names:
+                    continue
+                before = {kernel: work.launches for kernel, work in emulator.work.items()}
                 answer = call()
-                flat = answer if isinstance(answer, tuple) else (answer,)
-                for part in flat:
-                    values.append(f"{name} {hashlib.sha256(part.numpy().tobytes()).hexdigest()}")
+                parts = answer if isinstance(answer, tuple) else (answer,)
+                digests = [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts]
+                seen["values"][f"{target} {name}"] = digests
+                ran = {k for k, work in emulator.work.items() if work.launches > before.get(k, 0)}
+                seen["kernels"][name] = ran
                 if emulator.findings.errors:
                     break
-        found += [re.sub(r" \S+\.py:\d+", "", str(one)) for one in emulator.findings.errors]
+        seen["found"] += [re.sub(r" \S+\.py:\d+", "", str(one)) for one in emulator.findings.errors]
         for executable in emulator.executables.values():
-            code.add(hashlib.sha256(executable.code.encode()).hexdigest())
-        if found:
+            seen["code"].add(hashlib.sha256(executable.code.encode()).hexdigest())
+        if seen["found"]:
             break
-    return {"found": found, "values": values, "code": sorted(code)}
+    return seen
