@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -259,7 +260,12 @@ def test_the_command_on_a_script(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["python"])
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    assert main([str(script), "64", "--target", "sm_80", "--opcodes"]) == 0
+    record = tmp_path / "counts" / "64.json"
+    options = ["--target", "sm_80", "--opcodes", "--json", str(record)]
+    assert main([str(script), "64", *options]) == 0
+    counts = json.loads(record.read_text())
+    assert counts["what"] == f"{script} 64" and counts["found"] == []
+    assert [kernel["launches"] for kernel in counts["kernels"].values()] == [1]
     said = capsys.readouterr().out
     assert re.search(r"^double +1 +1 ", said, re.MULTILINE) and "nothing found" in said
     assert re.search(r"^ +4  st\.global\S*$", said, re.MULTILINE)

@@ -1,16 +1,19 @@
 """Run a test or a script with its launches emulated, and say what ran and what was found.
 
 python -m tests.ptx_emulator tests/test_gpu_stages.py -k units --target sm_90 --order random
-python -m tests.ptx_emulator script.py --target sm_80 --seed 7 --opcodes
+python -m tests.ptx_emulator bench/one_call.py --n 1024 --target sm_80 --seed 7 --opcodes
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import runpy
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--unchecked", action="store_true", help="look at bounds only, and be faster"
     )
+    parser.add_argument("--json", type=Path, help="where to write the counts of each kernel")
     options, rest = parser.parse_known_args(arguments)
     try:
         emulator = Emulator(
@@ -71,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
                 runpy.run_path(path, run_name="__main__")
             code = 0
     report(emulator, options.opcodes)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record(emulator, options, rest), indent=1) + "\n")
     return code or int(bool(emulator.findings.errors))
 
 
@@ -83,6 +90,18 @@ def report(emulator: Emulator, opcodes: bool) -> None:
             for opcode, count in work.opcodes.most_common():
                 out(f"{count:12}  {opcode}\n")
     out(f"\n{emulator.findings.text()}\n")
+
+
+def record(emulator: Emulator, options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
+    """What ran, and what it did; a count says the same on every machine, the seconds do not."""
+    ran = {"what": " ".join([options.what, *rest]), "target": options.target}
+    ran |= {"order": options.order, "seed": options.seed, "checked": not options.unchecked}
+    ran |= {"processor_seconds": round(time.process_time(), 1)}
+    kernels = {name: asdict(work) for name, work in emulator.work.items()}
+    for work in kernels.values():
+        del work["opcodes"], work["seconds"]
+    found = [str(one) for one in emulator.findings.errors]
+    return {"kind": "emulated", **ran, "found": found, "kernels": kernels}
 
 
 if __name__ == "__main__":
