@@ -1,6 +1,6 @@
 """One call of ``solve_assignment``, on the GPU or for whoever looks at its launches.
 
-    python -m tests.ptx_emulator bench/one_call.py --n 4096 --json bench/results/emulated/4096.json
+python -m tests.ptx_emulator bench/one_call.py --n 4096 --json bench/results/emulated/4096.json
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from immiscible_fast import solve_assignment
-
 from bench.families import problem
+from immiscible_fast import solve_assignment
 
 
 def main() -> None:

@@ -281,6 +281,7 @@ def test_a_result_of_what_no_commit_holds_draws_a_warning(
 
 def test_record_writes_a_result_and_compares_with_it(monkeypatch, tmp_path, capfd):
     """Two runs of the real command; in the file between them, all recorded times shrink."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # under which nothing is timed
     monkeypatch.setattr(record, "measured_floors", lambda device: {})
     part = ["--tiny", "--only", "solve and uniform and (exact or scipy)"]
     assert record.main([*part, "--out", str(tmp_path / "before")]) == 0

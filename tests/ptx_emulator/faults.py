@@ -38,6 +38,16 @@ KERNELS = ROOT / "kernels/gpu"
 ACCESSES = ("load", "store", "atomic_add", "atomic_max", "atomic_min", "atomic_xchg", "atomic_cas")
 INDEX = re.compile(r"\b[oi]_")  # how indices are named
 SECONDS = 300  # for one fault
+SAME_CODE = "the compiled code is the same"
+KINDS = {
+    "barrier": "a barrier removed",
+    "no mask": "an access without its mask",
+    "no other": "a load without what masked lanes get",
+    "fill": "a fill removed",
+    "no atomic": "a store instead of an atomic",
+    "one too far": "a mask that reaches one further",
+    "unwritten": "a launcher's tensor without its values",
+}
 RECORD = Path(__file__).with_name("faults.json")
 
 
@@ -209,7 +219,7 @@ def judge(fault: Fault, sound: dict[str, Any]) -> Verdict:
     if found:
         return Verdict(fault.name, found)
     if fault.kind != "unwritten" and shown["code"] <= sound["code"]:
-        return Verdict(fault.name, [], "the compiled code is the same")
+        return Verdict(fault.name, [], SAME_CODE)
     return Verdict(fault.name, [], reason(fault))
 
 
@@ -263,15 +273,34 @@ def line(verdict: Verdict) -> str:
     return f"{verdict.name[:110]:110} {what[:150]}\n"
 
 
+def table(verdicts: list[dict[str, Any]]) -> str:
+    """How many of each kind were found, and by what the others do no harm, in markdown."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for row in verdicts:
+        kind = next(kind for kind in KINDS if f" {kind} " in row["name"])
+        kinds.setdefault(kind, []).append(row)
+    lines = ["| fault | planted | found | the same code | harmless, proven |", "|---|---|---|---|---|"]
+    for kind, what in KINDS.items():
+        rows = kinds.get(kind, [])
+        found = sum(bool(row["found"]) for row in rows)
+        same = sum(row["harmless"] == SAME_CODE for row in rows)
+        lines.append(f"| {what} | {len(rows)} | {found} | {same} | {len(rows) - found - same} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.ptx_emulator.faults")
     parser.add_argument("--list", action="store_true", help="the faults, without planting them")
+    parser.add_argument("--table", action="store_true", help="what is on record, in markdown")
     parser.add_argument("--only", default="", help="those whose names have all words: a and b")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where to write what became of them")
     options = parser.parse_args()
     if options.list:
         sys.stdout.write("".join(f"{fault.name}\n" for fault in faults()))
+        return 0
+    if options.table:
+        sys.stdout.write(table(json.loads(RECORD.read_text())) + "\n")
         return 0
     verdicts = run(options)
     missed = [verdict for verdict in verdicts if not verdict.found and not verdict.harmless]
