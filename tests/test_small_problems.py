@@ -7,7 +7,7 @@ import pytest
 import torch
 from checks import assert_exact, assert_matching, optimum, rounding, total
 from families import FAMILIES, make, wide_range
-from immiscible_fast.kernels.cpu.solver import SMALL, SMALL_WIDE
+from immiscible_fast.kernels.cpu.solver import SMALL, SMALL_COLUMNS, SMALL_ROWS
 
 from immiscible_fast import (
     batch_linear_assignment,
@@ -21,7 +21,8 @@ from immiscible_fast.backends.transpose import TILE, inverse, transposed
 
 SHAPES = ((1, 1), (1, 9), (5, 5), (15, 16), (16, 16), (17, 17), (20, 63), (32, 32), (63, 64))
 SHAPES = (*SHAPES, (SMALL, SMALL), (SMALL + 1, SMALL + 1), (3, SMALL + 1), (40, 17), (20, 3))
-SHAPES = (*SHAPES, (SMALL, 100), (100, SMALL), (5, SMALL_WIDE + 1), (SMALL_WIDE + 1, 5))
+SHAPES = (*SHAPES, (SMALL_ROWS, 140), (140, SMALL_ROWS), (SMALL_ROWS + 1, 140))
+SHAPES = (*SHAPES, (5, SMALL_COLUMNS), (3, SMALL_COLUMNS + 1), (SMALL_COLUMNS + 1, 3))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

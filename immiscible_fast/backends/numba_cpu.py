@@ -46,12 +46,14 @@ def solve(
     prices: NDArray[np.float64] | None = None,
     threads: int | None = None,
     constants: float = np.inf,
+    proven: bool = True,
 ) -> Solution:
     """Solve each of (B, n, m) costs, n <= m, float32 or float64, by auction; ``exact`` finishes it.
 
     ``tol`` bounds (cost - optimum) / n in units of the std of the centred costs, if not ``exact``.
     ``prices`` (B, m) are where the auction starts if n = m, in float64; they are not modified.
-    Costs whose size is over ``constants`` times that std raise ``LargeConstants``.
+    Costs whose size is over ``constants`` times that std raise ``LargeConstants``. Of exact answers
+    that are not to be ``proven`` only the index is to be relied on.
     """
     batch, n, m = costs.shape
     if not costs.flags.carray:
@@ -66,7 +68,7 @@ def solve(
 
     def run(begin: int, end: int) -> None:
         answer = start, index, value, dual, work
-        worst.append(solve_range(costs, begin, end, constants, exact, tol, warm, *answer))
+        worst.append(solve_range(costs, begin, end, constants, exact, tol, warm, proven, *answer))
 
     workers = 1
     if batch > 1 and costs.size >= THREADED_FROM:
@@ -105,7 +107,7 @@ def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np
             return index
     if n > m:
         return inverse(assign(transposed(costs), constants), n)
-    return solve(costs, exact=True, tol=1.0, constants=constants).index
+    return solve(costs, exact=True, tol=1.0, constants=constants, proven=False).index
 
 
 def _watch(

@@ -22,23 +22,24 @@ from numba import njit
 
 from .jit import kernel
 from .reduction import BIDS_PER_ROW
-from .vector import WIDTH, column_min, row_relax, row_top2
+from .vector import WIDTH, column_min, row_relax, row_survey, row_top2
 from .work import PASS_SCANS, PATHS, REDUCTIONS, ROW_RELAXATIONS
 
 
 @njit
-def new_space(width):
-    """(price, key, distance) of the columns, and in int32 their (owner, pred, closed) and the free
-    rows."""
+def new_space(cost, width):
+    """(price, key, distance) of the columns, in int32 their (owner, pred, closed) and the free
+    rows, and zeros in the type of the costs."""
     numbers, marks = np.empty((3, width)), np.empty((4, width), np.int32)
-    return numbers[0], numbers[1], numbers[2], marks[0], marks[1], marks[2], marks[3]
+    zeros = np.zeros(width, cost.dtype)
+    return numbers[0], numbers[1], numbers[2], marks[0], marks[1], marks[2], marks[3], zeros
 
 
 @kernel
 def column_minima(cost, space, work):
-    """Minima of the columns to ``price``, and the rows that have them to ``pred``; return (largest
-    finite magnitude, whether every entry is valid)."""
-    least, _, _, _, row, _, _ = space
+    """Minima of the columns to ``price``, and the rows that have them to ``pred``; return the
+    largest finite magnitude, NaN if any entry is NaN or minus infinity."""
+    least, row = space[0], space[4]
     width = cost.shape[1]
     work[PASS_SCANS] += cost.shape[0]
     largest, valid = 0.0, True
@@ -46,19 +47,39 @@ def column_minima(cost, space, work):
         size, above = column_min(cost, min(j, width - WIDTH), least, row)
         largest = max(largest, size)
         valid &= above
-    return largest, valid
+    return largest if valid else np.nan
+
+
+@kernel
+def row_minima(cost, space, work):
+    """The two smallest costs of each row i to ``key[i]`` and ``distance[i]``, and the column of the
+    smallest to ``pred[i]``; return as ``column_minima``."""
+    first, second, column, zeros = space[1], space[2], space[4], space[7]
+    work[PASS_SCANS] += cost.shape[0]
+    largest = 0.0
+    for i in range(cost.shape[0]):
+        size, first[i], second[i], column[i] = row_survey(cost, i, zeros)
+        if not size <= largest:
+            largest = np.float64(size)
+            if size != size:
+                break
+    return largest
 
 
 @kernel
 def reduce_columns(space, square, column):
-    """Step 1, from what ``column_minima`` left."""
-    price, _, _, owner, row, _, _ = space
+    """Step 1, from what ``column_minima`` left; else prices of zero."""
+    price, owner, row = space[0], space[3], space[4]
     for i in range(column.shape[0]):
         column[i] = -1
     for j in range(price.shape[0]):
+        owner[j] = -1
+        if not square:
+            price[j] = 0.0
+            continue
         least, i = price[j], row[j]
-        price[j], owner[j] = 0.0, -1
-        if square and least < np.inf:
+        price[j] = 0.0
+        if least < np.inf:
             price[j] = -least
             if column[i] < 0:
                 owner[j] = i
@@ -66,9 +87,10 @@ def reduce_columns(space, square, column):
 
 
 @kernel
-def reduce_rows(cost, space, column, work):
-    """Step 2, for the rows without a column; how many are left, in ``free``."""
-    price, _, _, owner, _, _, free = space
+def reduce_rows(cost, square, space, column, work):
+    """Step 2, for the rows without a column, from what ``row_minima`` left if there are more
+    columns; how many are left, in ``free``."""
+    price, key, distance, owner, pred, _, free, _ = space
     count = 0
     for i in range(cost.shape[0]):
         if column[i] < 0:
@@ -78,9 +100,14 @@ def reduce_rows(cost, space, column, work):
     left = 0
     for q in range(count):
         i = np.int64(free[q])
+        surveyed = not square
         while i >= 0:
             work[REDUCTIONS] += 1
-            first, second, j = row_top2(cost, i, price)
+            if surveyed and owner[pred[i]] < 0:
+                first, second, j = key[i], distance[i], np.int64(pred[i])
+            else:
+                first, second, j = row_top2(cost, i, price)
+            surveyed = False
             held = np.int64(owner[j])
             rise = second - first
             if not first < np.inf or (held >= 0 and not 0 < rise < np.inf):
@@ -103,7 +130,7 @@ def reduce_rows(cost, space, column, work):
 @kernel
 def augment(cost, start, space, column, work):
     """Steps 3 and 4 from row ``start``; False when no free column can be reached."""
-    price, key, distance, owner, pred, closed, _ = space
+    price, key, distance, owner, pred, closed, _, _ = space
     for j in range(price.shape[0]):
         key[j] = np.inf
     work[PATHS] += 1
@@ -131,13 +158,14 @@ def augment(cost, start, space, column, work):
 
 @kernel
 def assign(cost, square, space, column, work):
-    """All steps, from what ``column_minima`` left; False when the costs are infeasible.
+    """All steps, from what ``column_minima`` or ``row_minima`` left; False when the costs are
+    infeasible.
 
     ``column`` (n,) gets the assignment, and ``price`` the dual prices.
     """
     free = space[6]
     reduce_columns(space, square, column)
-    for q in range(reduce_rows(cost, space, column, work)):
+    for q in range(reduce_rows(cost, square, space, column, work)):
         if not augment(cost, np.int64(free[q]), space, column, work):
             return False
     return True

@@ -19,7 +19,7 @@ from .augment import find_paths
 from .candidates import refill
 from .jit import kernel
 from .reduction import bid, reduce_rows
-from .vector import row_magnitude, row_top2
+from .vector import row_survey, row_top2
 from .work import BID_SCANS, PASS_SCANS, STOP
 
 BIDS_PER_ROW = 16
@@ -27,35 +27,31 @@ PATIENCE = 8
 
 
 @kernel
-def magnitude(cost, zeros, work):
-    """Largest finite magnitude of the costs; NaN if any is NaN or minus infinity."""
-    largest = 0.0
-    for i in range(cost.shape[0]):
-        if work[STOP] != 0:
-            break
-        work[PASS_SCANS] += 1
-        size = row_magnitude(cost, i, zeros)
-        if not size <= largest:
-            largest = np.float64(size)
-            if not size < np.inf:
-                break
-    return largest
+def first_bids(cost, price, low, zeros, dual, owner, column, free, work):
+    """One bid of each row, at prices of zero: (largest finite magnitude of the costs, NaN if any is
+    NaN or minus infinity; how many rows have no column then, in ``free``).
 
-
-@kernel
-def first_bids(cost, price, low, dual, owner, column, free, work):
-    """One bid of each row; how many rows have no column then, in ``free``."""
-    frees = 0
+    What a column costs that another row has taken meanwhile is looked at only where it is wanted;
+    elsewhere it makes the second best seem a little better than it is, and the bid lower.
+    """
+    largest, frees = 0.0, 0
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
         work[BID_SCANS] += 1
-        first, second, j = row_top2(cost, i, price)
+        size, least, next_least, j = row_survey(cost, i, zeros)
+        if not size <= largest:
+            largest = np.float64(size)
+            if not size < np.inf:
+                break
+        first, second = np.float64(least), np.float64(next_least)
+        if owner[j] >= 0:
+            first, second, j = row_top2(cost, i, price)
         loser = bid(i, j, first, second, price, low, dual, owner, column, work)
         if loser >= 0:
             free[frees] = loser
             frees += 1
-    return frees
+    return largest, frees
 
 
 @kernel
@@ -69,17 +65,12 @@ def fill_empty(cost, low, lists, work):
 
 
 @njit
-def assign_rows(cost, price, owner, column, lists, work):
-    """Assign every row of (n, width) costs at prices of zero, which rise: ``ASSIGNED``,
+def assign_rows(cost, price, low, dual, owner, column, lists, free, frees, work):
+    """Assign the rows in ``free`` after their first bids, at prices that rise: ``ASSIGNED``,
     ``BLOCKED`` or ``LONG``; see ``find_paths``."""
     n = cost.shape[0]
-    dual = np.zeros(n + 1)
-    free = np.empty(n, np.int64)
-    low = np.zeros(cost.shape[1], cost.dtype)
-    frees = first_bids(cost, price, low, dual, owner, column, free, work)
-    if frees > 0:
-        budget = BIDS_PER_ROW * n
-        frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
+    budget = BIDS_PER_ROW * n
+    frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
     if frees > 0:
         fill_empty(cost, low, lists, work)
     patience = PATIENCE * n

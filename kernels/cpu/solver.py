@@ -15,8 +15,8 @@ from .augment import BLOCKED, LONG, exact_finish
 from .candidates import LISTED_FROM, new_candidates, refill_all, unlisted
 from .certificate import certificate
 from .jit import entry_point, kernel
-from .jonker_volgenant import assign, column_minima, new_space
-from .rectangle import assign_rows, magnitude
+from .jonker_volgenant import assign, column_minima, new_space, row_minima
+from .rectangle import assign_rows, first_bids
 from .statistics import centred_statistics, copies, finite_statistics, not_finite
 from .ties import reduce_columns
 from .vector import GROUPS, WIDTH
@@ -27,7 +27,7 @@ SOLVED, RESCALE, INFEASIBLE, INVALID, CONSTANTS, STOPPED = range(6)
 UNSOLVED = -1  # left to the auction
 
 SMALL = 64  # rows; up to here shortest paths over whole rows take less time than an auction ...
-SMALL_WIDE = 1024  # ... and up to so many columns, where there are more columns than rows
+SMALL_ROWS, SMALL_COLUMNS = 128, 8192  # ... and up to so many, where there are more columns
 FIRST_EPS = 0.05  # of the spread; the auction starts here ...
 LAST_EPS = 0.003  # ... and hands over to the exact finish here
 EPS_FACTOR = 20.0
@@ -36,7 +36,7 @@ EPS_FACTOR = 20.0
 STRUCTURED = (0.35, 70.0)  # spread below this, and this over m, in standard deviations
 COPIES = 3.0  # so do rows that have so many equal ones
 ROUGH, STRUCTURED_FACTOR = 2.0, 6.0  # least spread for the first eps, in them; and its factor
-DWARF = 1e5  # prices this much larger than the costs that are paid
+DWARF = 1e4  # costs or prices this much larger than those that are paid call for a proof
 LOOSE = 1e-12  # of the costs that are paid: a gap that smaller prices would close
 SMALLER = 2.0**-540  # so that squares of the largest costs can be added up
 ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge costs make those
@@ -45,7 +45,9 @@ ILL_SCALED = 1e-3  # a spread this much smaller than others says that a few huge
 @njit
 def is_small(n, m):
     """Whether a problem of n <= m is solved by shortest paths over whole rows."""
-    return n <= SMALL and m <= (SMALL if n == m else SMALL_WIDE)
+    if n == m:
+        return n <= SMALL
+    return n <= SMALL_ROWS and m <= SMALL_COLUMNS
 
 
 @njit
@@ -93,12 +95,15 @@ def _start_prices(cost, m, mean, price, groups):
 
 
 @njit
-def _prices_dwarf_costs(cost, index, price, m):
-    """Whether float64 duals of this size keep under 11 digits of the costs that are paid."""
-    paid = 0.0
+def _may_drown(cost, index, price, m, magnitude):
+    """Whether costs, or prices, are so much larger than what is paid that float64 may have kept too
+    few digits of it on the way."""
+    paid, largest = 0.0, magnitude
     for i in range(index.shape[0]):
         paid = max(paid, abs(np.float64(cost[i, index[i]])))
-    return np.abs(price[:m]).max() > DWARF * paid
+    for j in range(m):
+        largest = max(largest, abs(price[j]))
+    return not largest <= DWARF * paid
 
 
 @njit
@@ -113,44 +118,46 @@ def _shift(price, m):
 
 
 @njit
-def _conclude(cost, price, column, m, final, index, value, dual, work):
-    """Write the answer and its certificate; prices may change if they are the ``final`` ones."""
+def _conclude(cost, price, column, m, magnitude, final, proven, index, value, dual, work):
+    """Write the answer, and its certificate if it is to be ``proven`` or could be wrong; return
+    whether the gap, if there is one, is but rounding. Prices may change if they are ``final``."""
     if final:
         _shift(price, m)
     index[:] = column[: cost.shape[0]]
+    value[:] = 0
+    if not (proven or _may_drown(cost, index, price, m, magnitude)):
+        return True
     value[0], value[1] = certificate(cost, price, index, m, dual, work)
-
-
-@njit
-def _is_loose(cost, index, value):
-    """Whether the gap is more than the rounding of the costs that are paid."""
     paid = 0.0
     for i in range(index.shape[0]):
         paid += abs(np.float64(cost[i, index[i]]))
-    return not value[0] - value[1] <= LOOSE * paid
+    return value[0] - value[1] <= LOOSE * paid
 
 
 @njit
-def _solve_wide(cost, m, price, index, value, dual, work):
+def _solve_wide(cost, m, proven, price, index, value, dual, work):
     """Solve one problem of fewer rows than columns, if it can be done without an auction."""
     n, width = cost.shape
     final = np.zeros(width)
-    size = magnitude(cost, final, work)
+    low, zeros = np.zeros((2, width), cost.dtype)
+    duals, free = np.zeros(n + 1), np.empty(n, np.int64)
+    owner = np.full(m, -1, np.int64)
+    column = np.full(n + 1, -1, np.int64)
+    size, frees = first_bids(cost, final, low, zeros, duals, owner, column, free, work)
     if size != size:
         return INVALID
     if not _range_is_safe(cost, size):
         return RESCALE
-    lists = (*new_candidates(cost, m >= LISTED_FROM), np.empty(GROUPS, cost.dtype))
-    owner = np.full(m, -1, np.int64)
-    column = np.full(n + 1, -1, np.int64)
-    found = assign_rows(cost, final, owner, column, lists, work)
-    if found == BLOCKED:
-        return INFEASIBLE
-    if found == LONG:
-        return UNSOLVED
-    _conclude(cost, final, column, m, True, index, value, dual, work)
+    if frees > 0:
+        lists = (*new_candidates(cost, m >= LISTED_FROM), np.empty(GROUPS, cost.dtype))
+        found = assign_rows(cost, final, low, duals, owner, column, lists, free, frees, work)
+        if found == BLOCKED:
+            return INFEASIBLE
+        if found == LONG:
+            return UNSOLVED
+    holds = _conclude(cost, final, column, m, size, True, proven, index, value, dual, work)
     price[:m] = final[:m]
-    return UNSOLVED if _is_loose(cost, index, value) else SOLVED
+    return SOLVED if holds else UNSOLVED
 
 
 @njit
@@ -181,7 +188,7 @@ def _turn(cost, wide):
 
 
 @njit
-def _solve_small(cost, m, constants, space, index, work):
+def _solve_small(cost, m, constants, proven, space, index, value, dual, work):
     """The exact assignment of a small problem, and its prices in ``space[0]`` (width,);
     ``UNSOLVED`` where those cost it digits."""
     price = space[0]
@@ -190,22 +197,26 @@ def _solve_small(cost, m, constants, space, index, work):
         deviation, size = centred_statistics(cost, 1.0, m, price, totals, work)
         if not size <= constants * deviation:
             return CONSTANTS
-    largest, valid = column_minima(cost, space, work)
-    if not valid:
+    if cost.shape[0] == m:
+        largest = column_minima(cost, space, work)
+    else:
+        largest = row_minima(cost, space, work)
+    if largest != largest:
         return INVALID
     if not largest < np.finfo(np.float64).max / 1e9:
         return RESCALE
     if not assign(cost, cost.shape[0] == m, space, index, work):
         return INFEASIBLE
-    return UNSOLVED if _prices_dwarf_costs(cost, index, price, m) else SOLVED
+    holds = _conclude(cost, price, index, m, largest, True, proven, index, value, dual, work)
+    return SOLVED if holds else UNSOLVED
 
 
 @njit
-def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, dual, work):
+def _solve_one(cost, m, constants, exact, tolerance, warm, proven, price, index, value, dual, work):
     """Solve one (n, width) problem; see ``make_solver`` for the arguments."""
     n, width = cost.shape
     if n < m:
-        solved = _solve_wide(cost, m, price, index, value, dual, work)
+        solved = _solve_wide(cost, m, proven, price, index, value, dual, work)
         if solved != UNSOLVED:
             return solved
     mean = np.zeros(width)
@@ -251,14 +262,15 @@ def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, 
     finish = exact or not finished
     if finish and not exact_finish(cost, final, owner, column, lists, exact and tied, True, work):
         return INFEASIBLE
-    _conclude(cost, final, column, m, finish, index, value, dual, work)
+    proven = proven or not exact
+    holds = _conclude(cost, final, column, m, magnitude, finish, proven, index, value, dual, work)
     if not finish and value[0] - value[1] > n * tolerance * deviation:
         # Rounding kept the auction from what was asked; its prices are still a good start.
         finish = True
         if not exact_finish(cost, final, owner, column, lists, False, True, work):
             return INFEASIBLE
-        _conclude(cost, final, column, m, True, index, value, dual, work)
-    if finish and _is_loose(cost, index, value):
+        holds = _conclude(cost, final, column, m, magnitude, True, proven, index, value, dual, work)
+    if finish and not holds:
         # Few digits of the costs are left beside large prices: start again without any.
         final[:] = 0
         working[:] = 0
@@ -267,7 +279,7 @@ def _solve_one(cost, m, constants, exact, tolerance, warm, price, index, value, 
         refill_all(cost, working, lists, work)
         if not exact_finish(cost, final, owner, column, lists, False, False, work):
             return INFEASIBLE
-        _conclude(cost, final, column, m, True, index, value, dual, work)
+        _conclude(cost, final, column, m, magnitude, True, proven, index, value, dual, work)
     price[:m] = final[:m]
     return SOLVED
 
@@ -281,25 +293,26 @@ def _source_digest() -> str:
 
 
 def make_solver(stamp: str) -> Any:
-    """The compiled ``solve_range(cost, begin, end, constants, exact, tolerance, warm, price, index,
-    value, dual, work)``, which returns the worst status.
+    """The compiled ``solve_range(cost, begin, end, constants, exact, tolerance, warm, proven,
+    price, index, value, dual, work)``, which returns the worst status.
 
     It solves problems ``begin`` to ``end`` of ``cost`` (B, n, m), n <= m, float32 or float64.
     ``price`` (B, m) float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value``
     (B, 2) float64 (cost, lower bound), ``dual`` (B, n) float64 and ``work`` (B, 16) are written.
     ``tolerance`` is in units of the std of the centred costs, per row; a problem whose costs are
-    over ``constants`` times that std in size is not solved, unless that is infinite.
+    over ``constants`` times that std in size is not solved, unless that is infinite. An exact
+    answer that is not to be ``proven`` may lack its value and duals.
     """
 
     @entry_point
     def solve_range(
-        cost, begin, end, constants, exact, tolerance, warm, price, index, value, dual, work
+        cost, begin, end, constants, exact, tolerance, warm, proven, price, index, value, dual, work
     ):
         _ = stamp
         m = cost.shape[2]
         worst = SOLVED
         small = is_small(cost.shape[1], m) and not warm
-        space = new_space(max(m, WIDTH) if small else 0)
+        space = new_space(cost, max(m, WIDTH) if small else 0)
         for b in range(begin, end):
             if work[b, STOP] != 0:
                 return STOPPED
@@ -307,13 +320,12 @@ def make_solver(stamp: str) -> Any:
             p, i, v, d, w = price[b], index[b], value[b], dual[b], work[b]
             status = UNSOLVED
             if small:
-                status = _solve_small(matrix, m, constants, space, i, w)
-                if status == SOLVED:
-                    _conclude(matrix, space[0], i, m, True, i, v, d, w)
-                    p[:] = space[0][:m]
-                    status = UNSOLVED if _is_loose(matrix, i, v) else SOLVED
+                status = _solve_small(matrix, m, constants, proven, space, i, v, d, w)
+                p[:] = space[0][:m]
             if status == UNSOLVED:
-                status = _solve_one(matrix, m, constants, exact, tolerance, warm, p, i, v, d, w)
+                status = _solve_one(
+                    matrix, m, constants, exact, tolerance, warm, proven, p, i, v, d, w
+                )
             worst = max(worst, STOPPED if work[b, STOP] != 0 else status)
         return worst
 
@@ -335,13 +347,16 @@ def make_small_solver(stamp: str) -> Any:
         n, m = cost.shape[1:]
         rows = np.empty(m, np.int64)
         wide = np.empty((m, max(n, WIDTH)) if n > m else (0, WIDTH), cost.dtype)
-        space = new_space(max(n, m, WIDTH))
+        space = new_space(cost, max(n, m, WIDTH))
+        value, dual = np.empty(2), np.empty(min(n, m))
         for b in range(cost.shape[0]):
             if n <= m:
-                status = _solve_small(_padded(cost[b]), m, constants, space, index[b], work)
+                status = _solve_small(
+                    _padded(cost[b]), m, constants, False, space, index[b], value, dual, work
+                )
             else:
                 _turn(cost[b], wide)
-                status = _solve_small(wide, n, constants, space, rows, work)
+                status = _solve_small(wide, n, constants, False, space, rows, value, dual, work)
                 if status == SOLVED:  # else ``rows`` holds anything
                     index[b] = -1
                     for j in range(m):

@@ -407,19 +407,24 @@ def row_min(typing, cost, i, price):
 
 
 @intrinsic
-def row_magnitude(typing, cost, i, price):
-    """Largest finite ``|c_ij + p_j|``, or NaN if one of those sums is NaN or minus infinity."""
-    signature = price.dtype(cost, types.intp, price)
+def row_survey(typing, cost, i, zeros):
+    """(largest finite magnitude, smallest, second smallest, column of the smallest) of the costs of
+    a row, in their own type, which is that of ``zeros`` (width,); the magnitude is NaN if any cost
+    is NaN or minus infinity."""
+    result = types.Tuple((zeros.dtype, zeros.dtype, zeros.dtype, types.intp))
+    signature = result(cost, types.intp, zeros)
 
     def generate(context, builder, signature, args):
         row = _Row(context, builder, signature, args)
+        best = _Top2(row)
         zero = row.splat(ir.Constant(row.type, 0.0))
         lowest = row.splat(ir.Constant(row.type, float("-inf")))
         largest = cgutils.alloca_once_value(builder, zero)
         valid = cgutils.alloca_once_value(builder, ir.Constant(_I16, -1))
 
         def update(offset: Any, mask: Any) -> None:
-            value = row.masked(row.value(offset), mask)
+            value = row.masked(row.wide_cost(offset), mask)
+            best.update(value, _iota(builder, row, offset))
             above = builder.bitcast(builder.fcmp_ordered(">", value, lowest), _I16)
             builder.store(builder.and_(builder.load(valid), above), valid)
             size = row.maximum(value, builder.fsub(zero, value))
@@ -430,7 +435,8 @@ def row_magnitude(typing, cost, i, price):
         size = row.fold(builder.load(largest), row.maximum)
         nan = ir.Constant(row.type, float("nan"))
         all_valid = builder.icmp_signed("==", builder.load(valid), ir.Constant(_I16, -1))
-        return builder.select(all_valid, size, nan)
+        size = builder.select(all_valid, size, nan)
+        return context.make_tuple(builder, signature.return_type, (size, *best.result()))
 
     return signature, generate
 
