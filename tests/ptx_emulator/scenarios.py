@@ -33,23 +33,26 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     integers = torch.from_numpy(rng.integers(0, 9, (1, 61, 61))).float()
     sparse = normal(1, 40, 40)
     sparse = torch.where(normal(1, 40, 40) < 0.8, torch.inf, sparse)
+    barred = normal(2, 17, 18)
+    barred[1, 0] = torch.inf
     infeasible = normal(1, 30, 131).index_fill(2, torch.arange(9, 131), torch.inf)
     infeasible[:, :5] = normal(1, 5, 131)
     wide = 10 ** (5 * normal(1, 25, 25, dtype=torch.float64))
     costs = {"photos": photos, "integers": integers, "sparse": sparse, "infeasible": infeasible}
     costs |= {"rectangle": normal(2, 40, 131), "long": normal(1, 3, 2100), "wide": wide}
-    costs |= {"half": normal(2, 33, 33, dtype=torch.float16)}
+    costs |= {"half": normal(2, 33, 33, dtype=torch.float16), "barred": barred}
     for name, cost in costs.items():
         for method in ("exact", "sinkhorn") if name in METHODS else ("exact",):
             given = with_gaps(cost)
             yield f"{name} {method}", partial(solve_assignment, given, method=method)
     labels = torch.from_numpy(rng.integers(0, 6, 60))
+    checked = partial(fast_assign, check=True)
     for metric in ("sqeuclidean", "euclidean", "manhattan", "cosine"):
         x, noise = normal(60, 37), normal(60, 37)
         of = labels if metric != "cosine" else None
-        yield f"fast_assign {metric}", partial(fast_assign, x, noise, metric=metric, labels=of)
+        yield f"fast_assign {metric}", partial(checked, x, noise, metric=metric, labels=of)
     x, noise, method = normal(60, 37), normal(60, 37), "sinkhorn"
-    yield "fast_assign sinkhorn", partial(fast_assign, x, noise, method=method, labels=labels)
+    yield "fast_assign sinkhorn", partial(checked, x, noise, method=method, labels=labels)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         x, y = normal(70, 100, dtype=dtype), normal(45, 100, dtype=dtype)
         yield f"pairwise_cost {dtype}", partial(pairwise_cost, x, y)
