@@ -33,7 +33,7 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     integers = torch.from_numpy(rng.integers(0, 9, (1, 61, 61))).float()
     sparse = normal(1, 40, 40)
     sparse = torch.where(normal(1, 40, 40) < 0.8, torch.inf, sparse)
-    barred = normal(2, 17, 18)
+    barred = normal(2, 40, 40)
     barred[1, 0] = torch.inf
     infeasible = normal(1, 30, 131).index_fill(2, torch.arange(9, 131), torch.inf)
     infeasible[:, :5] = normal(1, 5, 131)
