@@ -12,6 +12,8 @@ from torch import Tensor
 from . import ops, validation
 from .backends.limit import columns
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # of this machine's byte order
+
 
 @overload
 def linear_sum_assignment(
@@ -82,7 +84,7 @@ def linear_sum_assignment(
     costs = np.asarray(cost_matrix)
     if costs.ndim != 2:
         raise ValueError(f"expected a matrix (2-D array), got a {costs.ndim} array")
-    if costs.dtype not in (np.float32, np.float64):  # of this machine's byte order
+    if costs.dtype not in FLOATS:
         if costs.dtype.kind not in "fiub":
             raise TypeError(
                 f"Cannot cast array data from {costs.dtype!r} to real numbers: "
@@ -93,7 +95,7 @@ def linear_sum_assignment(
     index = columns(costs[None], maximize, limit)[0]
     if limit == np.inf and costs.shape[0] <= costs.shape[1]:
         return np.arange(len(index)), index
-    rows = np.flatnonzero(index >= 0)
+    rows = (index >= 0).nonzero()[0]
     return rows, index[rows]
 
 
