@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .pairwise import pairwise_cost
     from .training.best_of_k import select_noise
     from .training.pool import NoisePool
+    from .training.prefetch import prefetch
     from .training.ranks import rank_generator, ranks_draw_alike
+    from .training.windows import assign_many, windowed
 
 __version__ = "0.1.0"
 
@@ -27,6 +29,7 @@ __all__ = [
     "Coupling",
     "Diffused",
     "NoisePool",
+    "assign_many",
     "assign_noise",
     "assignment_to_indices",
     "batch_linear_assignment",
@@ -34,11 +37,13 @@ __all__ = [
     "fast_assign",
     "linear_sum_assignment",
     "pairwise_cost",
+    "prefetch",
     "rank_generator",
     "ranks_draw_alike",
     "select_noise",
     "sinkhorn",
     "solve_assignment",
+    "windowed",
 ]
 
 _MODULES = {
@@ -46,6 +51,7 @@ _MODULES = {
     "Coupling": "entropic",
     "Diffused": "diffusion",
     "NoisePool": "training.pool",
+    "assign_many": "training.windows",
     "assign_noise": "pairing",
     "assignment_to_indices": "drop_in",
     "batch_linear_assignment": "drop_in",
@@ -53,11 +59,13 @@ _MODULES = {
     "fast_assign": "pairing",
     "linear_sum_assignment": "drop_in",
     "pairwise_cost": "pairwise",
+    "prefetch": "training.prefetch",
     "rank_generator": "training.ranks",
     "ranks_draw_alike": "training.ranks",
     "select_noise": "training.best_of_k",
     "sinkhorn": "entropic",
     "solve_assignment": "assignment",
+    "windowed": "training.windows",
 }
 
 

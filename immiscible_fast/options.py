@@ -17,16 +17,21 @@ Labels: TypeAlias = (
 )
 
 
-class AssignOptions(TypedDict, total=False):
-    """Options of ``fast_assign`` but ``batched``; take them as ``**options: Unpack[...]``."""
+class OptionsOfAll(TypedDict, total=False):
+    """Options of ``fast_assign`` that are the same for all batches of a training loop."""
 
     metric: Metric
     method: Method
     tol: float
-    labels: Labels | None
     features: Callable[[Tensor], Tensor] | None
     mask: Tensor | None
     check: bool
+
+
+class AssignOptions(OptionsOfAll, total=False):
+    """Options of ``fast_assign`` but ``batched``; take them as ``**options: Unpack[...]``."""
+
+    labels: Labels | None
 
 
 NAMES = tuple(AssignOptions.__annotations__)

@@ -17,7 +17,7 @@ MODULES = sorted(
 )
 WITH_EXAMPLES = (
     "solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse", "sinkhorn",
-    "NoisePool", "select_noise",
+    "NoisePool", "select_noise", "assign_many", "windowed", "prefetch",
 )  # fmt: skip
 
 

@@ -1,0 +1,148 @@
+"""``prefetch``: noise is assigned while the model trains on the batch before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import current_thread
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from ..options import OptionsOfAll, check_options
+from .windows import AssignedLoader, Batch, Place, Window
+
+Finish: TypeAlias = Callable[[], list[Tensor]]  # waits for the noise of a window
+
+
+def prefetch(
+    loader: Iterable[Batch],
+    *,
+    steps: int = 1,
+    images: Place | None = None,
+    labels: Place | None = None,
+    generator: torch.Generator | None = None,
+    **options: Unpack[OptionsOfAll],
+) -> AssignedLoader[Batch]:
+    """The batches of a loader, each with its noise, assigned while the model trains.
+
+    What ``windowed`` gives, to the bit, but that the next ``steps`` batches are read, and their
+    noise is drawn, before the first batch of these is given. A thread assigns it meanwhile where
+    the images are on a CPU; on CUDA, a stream of its own.
+
+    Parameters
+    ----------
+    loader : iterable
+        A ``DataLoader``, or anything that gives batches; it is iterated anew for each epoch, and
+        always by the thread that asks for batches.
+    steps : int
+        Batches whose noise is assigned at once; see ``windowed``.
+    images, labels : str, int or callable, optional
+        Where a batch has them; see ``windowed``.
+    generator : torch.Generator, optional
+        Draws the noise; see ``windowed``. The thread does not touch it.
+    **options
+        Other options of ``fast_assign``. ``features`` is called in the thread.
+
+    Returns
+    -------
+    AssignedLoader
+        Iterable of pairs ``(batch, noise)``, with ``len``, ``state_dict`` and ``load_state_dict``
+        as that of ``windowed``, the states being interchangeable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``windowed``, each error after the batches before it.
+
+    Notes
+    -----
+    When a loop ends, in whichever way, so does the thread, after the assignment that it is at. On
+    CUDA, noise and images are marked as used by both streams (``record_stream``), and the stream
+    of the loop waits for the noise, not the host.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loader = torch.rand(5, 8, 3, 4, 4)  # five batches of eight images
+    >>> for x, noise in prefetch(loader, generator=torch.Generator().manual_seed(0)):
+    ...     assert x.shape == noise.shape
+    """
+    check_options("prefetch", options)
+    places = {"images": images, "labels": labels}
+    return PrefetchingLoader(loader, steps, **places, generator=generator, options=options)
+
+
+class PrefetchingLoader(AssignedLoader[Batch]):
+    """An ``AssignedLoader`` that assigns a window while the one before is given."""
+
+    def _assigned(self, windows: Iterator[Window]) -> Iterator[tuple[Window, list[Tensor]]]:
+        owner = current_thread()
+        worker = ThreadPoolExecutor(1, "immiscible_fast.prefetch")
+        streams: dict[torch.device, torch.cuda.Stream] = {}
+        try:
+            ahead, error = _next(windows)
+            finish = self._begin(ahead, worker, streams)
+            while ahead is not None:
+                window, ready = ahead, finish
+                if error is None:
+                    ahead, error = _next(windows)
+                    finish = self._begin(ahead, worker, streams)
+                else:
+                    ahead = None
+                yield window, ready()
+            if error is not None:
+                raise error
+        finally:  # which a collection of garbage may run in the worker itself
+            worker.shutdown(wait=current_thread() is owner, cancel_futures=True)
+
+    def _begin(
+        self,
+        window: Window | None,
+        worker: ThreadPoolExecutor,
+        streams: dict[torch.device, torch.cuda.Stream],
+    ) -> Finish:
+        """Start to assign a window; where nothing can do that meanwhile, it is left for later."""
+        later: Finish = list if window is None else partial(window.assign, self._options)
+        devices = set() if window is None else {x.device for x in window.images}
+        kinds = {device.type for device in devices}
+        if kinds == {"cpu"}:
+            try:
+                return worker.submit(later).result
+            except RuntimeError:  # the system allows no more threads
+                return later
+        if window is not None and kinds == {"cuda"} and len(devices) == 1:
+            device = devices.pop()
+            if device not in streams:
+                streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            return _on_stream(window, later, streams[device])
+        return later
+
+
+def _next(windows: Iterator[Window]) -> tuple[Window | None, Exception | None]:
+    try:
+        return next(windows, None), None
+    except Exception as error:
+        return None, error
+
+
+def _on_stream(window: Window, assign: Finish, stream: torch.cuda.Stream) -> Finish:
+    stream.wait_stream(torch.cuda.current_stream(stream.device))  # which made images and noise
+    with torch.cuda.stream(stream):
+        assigned = assign()
+        done = stream.record_event()
+    for tensor in (*window.images, *window.noises, *(window.labels or ())):
+        if isinstance(tensor, Tensor) and tensor.is_cuda:
+            tensor.record_stream(stream)
+
+    def finish() -> list[Tensor]:
+        current = torch.cuda.current_stream(stream.device)
+        current.wait_event(done)
+        for noise in assigned:
+            noise.record_stream(current)
+        return assigned
+
+    return finish

@@ -1,0 +1,392 @@
+"""``assign_many`` and ``windowed``: the noise of several batches of a training loop, assigned as
+one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from .. import validation
+from ..options import Labels, OptionsOfAll, check_options
+from ..pairing import assign_noise
+
+Batch = TypeVar("Batch")
+Place: TypeAlias = str | int | Callable[[Any], Any]
+
+
+def assign_many(
+    xs: Sequence[Tensor],
+    noises: Sequence[Tensor] | None = None,
+    *,
+    generator: torch.Generator | None = None,
+    labels: Sequence[Labels] | None = None,
+    **options: Unpack[OptionsOfAll],
+) -> list[Tensor]:
+    """Noise for several batches at once: all those of one shape are assigned as one problem.
+
+    For the micro-batches of gradient accumulation, and for the buckets of differing sizes that a
+    step is made of. A noise may go to an image of another batch, and the more images are assigned
+    at once, the more there is to gain.
+
+    Parameters
+    ----------
+    xs : sequence of Tensor, each of shape (n, ...)
+        Batches of images or latents, of any float dtypes, sizes and devices. Batches whose samples
+        have one shape, dtype and device are assigned together.
+    noises : sequence of Tensor, optional
+        Noise of the shape of each batch; permuted, not modified. Drawn, if not given.
+    generator : torch.Generator, optional
+        Draws the noise, batch after batch, on its own device. Without it, torch's global one does.
+    labels : sequence of integers (n,), optional
+        For each batch the labels of its images: noise stays within a class, of all batches.
+    **options
+        Other options of ``fast_assign``, the same for all.
+
+    Returns
+    -------
+    list of Tensor
+        For each batch its noise, in the shape of the batch: what corrupts it *and* is its target.
+        Those that were assigned together share memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``fast_assign``, and where ``noises`` or ``labels`` are not as many as ``xs``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> xs = [torch.tensor([[0.0]]), torch.tensor([[5.0], [9.0]])]
+    >>> assign_many(xs, [torch.tensor([[8.0]]), torch.tensor([[1.0], [4.0]])])
+    [tensor([[1.]]), tensor([[4.],
+            [8.]])]
+    """
+    check_options("assign_many", options)
+    images = [
+        validation.check_samples(f"xs[{i}]", x, False) for i, x in enumerate(_several("xs", xs))
+    ]
+    if noises is None:
+        validation.check_generator(generator)
+        noises = [draw_like(x, generator) for x in images]
+    elif len(_several("noises", noises)) != len(images):
+        raise ValueError(f"noises must be as many as xs, {len(images)}, got {len(noises)}")
+    if labels is not None and len(_several("labels", labels)) != len(images):
+        raise ValueError(f"labels must be as many as xs, {len(images)}, got {len(labels)}")
+    together: dict[Any, list[int]] = {}
+    for i, (x, noise) in enumerate(zip(images, noises, strict=True)):
+        validation.check_pair(f"xs[{i}]", x, f"noises[{i}]", noise, False, same_count=True)
+        together.setdefault((x.shape[1:], x.dtype, noise.dtype, x.device), []).append(i)
+    assigned: list[Tensor] = [torch.empty(0)] * len(images)
+    for members in together.values():
+        counts = [len(images[i]) for i in members]
+        classes = None
+        if labels is not None:
+            device = images[members[0]].device
+            checked = (validation.check_labels(labels[i], images[i].shape[:1]) for i in members)
+            classes = _joined([part.to(device, non_blocking=True) for part in checked])
+        x, noise = (_joined([batches[i] for i in members]) for batches in (images, noises))
+        parts = assign_noise(x, noise, labels=classes, **options).split_with_sizes(counts)
+        for i, part in zip(members, parts, strict=True):
+            assigned[i] = part
+    return assigned
+
+
+def windowed(
+    loader: Iterable[Batch],
+    steps: int,
+    *,
+    images: Place | None = None,
+    labels: Place | None = None,
+    generator: torch.Generator | None = None,
+    **options: Unpack[OptionsOfAll],
+) -> AssignedLoader[Batch]:
+    """The batches of a loader, each with its noise, which is assigned ``steps`` batches at a time.
+
+    Parameters
+    ----------
+    loader : iterable
+        A ``DataLoader``, or anything that gives batches; it is iterated anew for each epoch.
+    steps : int
+        Batches of a window, whose noise is assigned at once: those of gradient accumulation, or
+        more. The last window of an epoch may have fewer.
+    images : str, int or callable, optional
+        Where a batch has its images or latents: its key, its index, or a function of the batch.
+        By default the batch itself, or the first entry of a tuple or list.
+    labels : str, int or callable, optional
+        Where a batch has the labels within which noise has to stay.
+    generator : torch.Generator, optional
+        Draws the noise, batch after batch. Without it, torch's global one does, and the place in
+        the loop cannot be saved.
+    **options
+        Other options of ``fast_assign``.
+
+    Returns
+    -------
+    AssignedLoader
+        Iterable of pairs ``(batch, noise)``: the loader's own batches, in its order, each once, and
+        noise of the shape, dtype and device of their images. It has the ``len`` of the loader.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``fast_assign``, and where a batch has no images or labels at the place.
+
+    Notes
+    -----
+    ``steps`` batches are read before the first of them is given, and no more. What the loader
+    raises comes after the batches before it, which are assigned without it.
+
+    ``state_dict()`` after a batch and ``load_state_dict`` before the next loop go on behind that
+    batch, with the same bits. A loader that has these methods itself is told to go on, too; of
+    another one, which has to give the same batches in the same order, those before are read and
+    dropped. ``generator`` should draw nothing for the loader.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loader = torch.rand(5, 8, 3, 4, 4)  # five batches of eight images
+    >>> for x, noise in windowed(loader, 2, generator=torch.Generator().manual_seed(0)):
+    ...     assert x.shape == noise.shape
+    """
+    check_options("windowed", options)
+    places = {"images": images, "labels": labels}
+    return AssignedLoader(loader, steps, **places, generator=generator, options=options)
+
+
+class Window(NamedTuple):
+    """Batches that were read, and the noise that was drawn for them."""
+
+    batches: list[Any]
+    images: list[Tensor]
+    noises: list[Tensor]
+    labels: list[Any] | None
+
+    def assign(self, options: OptionsOfAll) -> list[Tensor]:
+        assigned = assign_many(self.images, self.noises, labels=self.labels, **options)
+        pairs = zip(self.images, assigned, strict=True)
+        return [noise.pin_memory() if x.is_pinned() else noise for x, noise in pairs]
+
+
+class Mark(NamedTuple):
+    """What it takes to read a window again."""
+
+    size: int  # batches
+    generator: Any  # its state before the noise was drawn, if there is one
+    loader: Any  # its state before, if it has any
+
+
+class AssignedLoader(Generic[Batch]):
+    """Pairs ``(batch, noise)`` of a loader; see ``windowed`` and ``prefetch``, which make it."""
+
+    def __init__(
+        self,
+        loader: Iterable[Batch],
+        steps: int,
+        *,
+        images: Place | None,
+        labels: Place | None,
+        generator: torch.Generator | None,
+        options: OptionsOfAll,
+    ) -> None:
+        self._loader, self._steps = loader, validation.check_count("steps", steps)
+        self._generator = validation.check_generator(generator)
+        self._images, self._labels, self._options = images, labels, options
+        self._stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+        self._start = 0  # batches of this epoch before the windows in ``_marks``
+        self._given = 0  # batches of these windows that were given
+        self._marks: list[Mark] = []  # of the windows that were read and not yet given whole
+        self._ended = False  # whether the loader has no more batches for this epoch
+        self._resume: dict[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self._loader)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[tuple[Batch, Tensor]]:
+        state = self._resume or {"start": 0, "given": 0, "windows": [], "ended": False}
+        skipped = state["given"]
+        for window, noises in self._assigned(self._windows(state)):
+            for batch, noise in islice(zip(window.batches, noises, strict=True), skipped, None):
+                self._given += 1
+                if self._given == self._marks[0].size:
+                    self._start, self._given = self._start + self._given, 0
+                    del self._marks[0]
+                yield batch, noise
+            skipped = 0
+        self._start, self._ended = 0, False  # of the next epoch
+
+    def _assigned(self, windows: Iterator[Window]) -> Iterator[tuple[Window, list[Tensor]]]:
+        for window in windows:
+            yield window, window.assign(self._options)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop is: after the last batch that was given, or before the next epoch.
+
+        Returns
+        -------
+        dict
+            Of numbers and tensors, and of the state of the loader, if it has one: ``start``, the
+            batches of this epoch before those windows that were read and not yet given whole,
+            ``windows``, the ``size`` of each and the state of the ``generator`` before its noise
+            was drawn, ``given``, how many of their batches were given, whether the epoch has
+            ``ended`` with these, and the ``generator`` as it is now.
+
+        Raises
+        ------
+        ValueError
+            Without a ``generator`` of its own.
+        """
+        if self._generator is None:
+            raise ValueError("generator must be given to windowed or prefetch to save their state")
+        if self._resume is not None:
+            return {**self._resume, "generator": self._generator.get_state()}
+        if self._stateful:
+            loader: Any = self._loader
+            state = self._marks[0].loader if self._marks else loader.state_dict()
+        return {
+            "start": self._start,
+            "given": self._given,
+            "windows": [{"size": mark.size, "generator": mark.generator} for mark in self._marks],
+            "ended": self._ended and not self._marks,
+            "generator": self._generator.get_state(),
+            "loader": state if self._stateful else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next loop go on behind the batch after which the state was saved.
+
+        Parameters
+        ----------
+        state : dict
+            What ``state_dict`` gave, of the same loader. Of a plain loader the next loop reads the
+            batches again that come before.
+
+        Raises
+        ------
+        ValueError
+            If this is no such state, or there is no ``generator`` to be set. The loop itself
+            raises if the loader has fewer batches than the state.
+        """
+        lacking = {"start", "given", "windows", "ended", "generator", "loader"} - set(state)
+        if lacking:
+            raise ValueError(f"state must have what state_dict gives, lacks {', '.join(lacking)}")
+        if self._generator is None:
+            raise ValueError("generator must be given to windowed or prefetch to load their state")
+        self._generator.set_state(state["generator"])
+        self._resume = dict(state)
+
+    def _windows(self, state: dict[str, Any]) -> Iterator[Window]:
+        """Read, and draw the noise of, one window after another; what the loader raises comes
+        after what it gave."""
+        self._start, self._given, self._marks = state["start"], state["given"], []
+        self._resume, self._ended = None, state["ended"]
+        batches = self._batches(state)
+        if self._ended:
+            return
+        known = iter(state["windows"])
+        while True:
+            mark = self._mark(next(known, None))
+            window, error = self._read(batches, mark.size)
+            self._ended = error is None and len(window.batches) < mark.size
+            if window.batches:
+                self._marks.append(mark._replace(size=len(window.batches)))
+                self._draw(window, mark)
+                yield window
+            if error is not None:
+                raise error
+            if self._ended:
+                return
+
+    def _batches(self, state: dict[str, Any]) -> Iterator[Batch]:
+        if self._stateful and "loader" in state:
+            loader: Any = self._loader
+            loader.load_state_dict(state["loader"])
+            return iter(self._loader)
+        batches, start = iter(self._loader), state["start"]
+        found = sum(1 for _ in islice(batches, start))
+        if found < start:
+            raise ValueError(f"loader must have the {start} batches of the state, got {found}")
+        return batches
+
+    def _mark(self, known: dict[str, Any] | None) -> Mark:
+        """Of a window that is about to be read, once more if it is ``known``."""
+        generator = None if self._generator is None else self._generator.get_state()
+        loader: Any = self._loader
+        state = loader.state_dict() if self._stateful else None
+        if known is None:
+            return Mark(self._steps, generator, state)
+        return Mark(known["size"], known["generator"], state)
+
+    def _read(self, batches: Iterator[Batch], size: int) -> tuple[Window, Exception | None]:
+        window = Window([], [], [], None if self._labels is None else [])
+        try:
+            for batch in islice(batches, size):
+                window.images.append(_images_of(batch, self._images))
+                if window.labels is not None:
+                    window.labels.append(_entry("labels", batch, self._labels))
+                window.batches.append(batch)
+        except Exception as error:
+            return window._replace(images=window.images[: len(window.batches)]), error
+        return window, None
+
+    def _draw(self, window: Window, mark: Mark) -> None:
+        """The noise of a window, from where the generator was; if that is not where it is now, it
+        is left there."""
+        if self._generator is None:
+            window.noises.extend(draw_like(x, None) for x in window.images)
+            return
+        now = self._generator.get_state()
+        again = not torch.equal(now, mark.generator)
+        if again:
+            self._generator.set_state(mark.generator)
+        window.noises.extend(draw_like(x, self._generator) for x in window.images)
+        if again:
+            self._generator.set_state(now)
+
+
+def draw_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Noise in the shape, dtype and device of ``x``, drawn on the device of the generator."""
+    device = x.device if generator is None else generator.device
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return torch.randn(x.shape, generator=generator, device=device, dtype=wide).to(
+        x.device, x.dtype
+    )
+
+
+def _images_of(batch: Any, place: Place | None) -> Tensor:
+    if place is None:
+        if not isinstance(batch, Tensor) and not (isinstance(batch, (tuple, list)) and batch):
+            raise TypeError(
+                "images must say where a batch has them, by a key, an index or a function: this "
+                f"one is a {type(batch).__name__}"
+            )
+        found = batch if isinstance(batch, Tensor) else batch[0]
+    else:
+        found = _entry("images", batch, place)
+    return validation.check_samples("images", found, False)
+
+
+def _entry(name: str, batch: Any, place: Any) -> Any:
+    if callable(place):
+        return place(batch)
+    try:
+        return batch[place]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{name} must be where a batch has them, and there is no {place!r} in this "
+            f"{type(batch).__name__}"
+        ) from error
+
+
+def _several(name: str, values: object) -> Sequence[Any]:
+    if isinstance(values, (list, tuple)):
+        return values
+    raise TypeError(f"{name} must be a list, one entry a batch, got {type(values).__name__}")
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
