@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
 
-# In as many processes as there are cores; all in one, and whatever else, by ARGS="-n0 -x tests/test_ops.py".
-test: .venv/ready
+# In as many processes as there are cores; in one, and whatever else, by ARGS="-n0 -x tests/test_ops.py".
+test: .venv/test-ready
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 aot: .venv/ready
@@ -29,7 +29,7 @@ aot-newest: .venv/ready
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==$(OLDEST_TRITON)
 
 # A short suite with the oldest of everything that setup.py allows, and the oldest Python there is.
-FLOORS := $(subst >=,==,$(shell sed -n 's/.*install_requires=\[\(.*\)\].*/\1/p' setup.py | tr -d '",'))
+FLOORS := $(subst >=,==,$(shell sed -n 's/^REQUIRES = \[\(.*\)\].*/\1/p' setup.py | tr -d '",'))
 OLD_PYTHON ?= $(shell for v in 10 11 12; do python3.$$v -c "" 2>/dev/null && echo python3.$$v && break; done)
 floors: .venv-floors/ready
 	mkdir -p bench/results/floors
@@ -87,11 +87,16 @@ gpu-check:
 
 .venv/ready: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -e ".[demo,test,lint,adapters-need]"
+	$(PIP) -e ".[demo,test,lint]"
+	touch $@
+
+# Other people's projects, without what the adapters do not need of them.
+.venv/test-ready: .venv/ready
+	$(PIP) -e ".[adapters-need]"
 	$(PIP) --no-deps accelerate denoising-diffusion-pytorch diffusers ema-pytorch lightning peft torchcfm
 	touch $@
 
-.venv/bench-ready: .venv/ready
+.venv/bench-ready: .venv/test-ready
 	$(PIP) -e ".[bench]"
 	$(PIP) --no-deps torch-linear-assignment  # its CPU path needs none of what it asks for
 	touch $@

@@ -11,6 +11,7 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "immiscible_fast/__init__.py").read_text(), re.MULTILINE
 ).group(1)
 
+REQUIRES = ["numba>=0.60", "numpy>=1.26", "scipy>=1.11", "torch>=2.4", "typing_extensions>=4.8"]
 DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
 TRITON = 'triton>=3.2; platform_system == "Linux"'
 TEST = [
@@ -51,13 +52,7 @@ setup(
         "immiscible_fast.kernels.gpu",
     ],
     package_data={"immiscible_fast": ["py.typed"]},
-    install_requires=[
-        "numba>=0.60",
-        "numpy>=1.26",
-        "scipy>=1.11",
-        "torch>=2.4",
-        "typing_extensions>=4.8",  # what torch 2.4 asks for, too
-    ],
+    install_requires=REQUIRES,
     extras_require={
         "demo": DEMO,
         "test": TEST,
