@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
 from . import validation
-from .choices import SCHEDULES
+from .choices import SCHEDULES, Schedule
 from .options import AssignOptions, check_options
 from .pairing import assign_noise
+from .schedulers import Scheduler, forward_process
 
 
 class Diffused(NamedTuple):
@@ -24,7 +26,7 @@ class Diffused(NamedTuple):
 def diffuse(
     x: Tensor,
     t: Tensor,
-    schedule: Any,
+    schedule: Schedule | Tensor | Scheduler,
     *,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -40,13 +42,17 @@ def diffuse(
         Images or latents, any float dtype.
     t : Tensor, shape (n,) or (B, n)
         For flow matching, times in [0, 1], floating point: 0 is the image, 1 is pure noise.
-        For DDPM, integer timesteps, indices into the schedule.
-    schedule : "flow", or Tensor of shape (T,), or an object with such an ``alphas_cumprod``
+        For DDPM, integer timesteps, indices into the schedule. For a scheduler, what its own
+        ``add_noise`` takes: integer timesteps for DDPM's kin, values of ``scheduler.timesteps``
+        for those that look them up (Euler, Heun, LMS, DPM-Solver, UniPC, EDM, flow matching).
+    schedule : "flow", or Tensor of shape (T,), or a scheduler
         - ``"flow"``: x_t = (1 - t) x + t noise. The velocity to learn is ``noise - x``.
-        - alphas_cumprod: x_t = sqrt(a_t) x + sqrt(1 - a_t) noise (DDPM; a diffusers scheduler will
-          do). The target to learn is ``noise``.
+        - alphas_cumprod: x_t = sqrt(a_t) x + sqrt(1 - a_t) noise (DDPM). The target to learn is
+          ``noise``.
+        - A diffusers scheduler, or what is like one: x_t is what its ``add_noise(x, noise, t)`` or
+          ``scale_noise(x, t, noise)`` returns.
     noise : Tensor, optional
-        Noise of the shape of ``x``; it is permuted, not modified.
+        Noise of the shape of ``x``; it is permuted, not modified, and keeps its gradient.
     generator : torch.Generator, optional
         Draws the noise, on its own device, if ``noise`` is not given. One of the two is needed:
         the global random state is not touched.
@@ -55,7 +61,8 @@ def diffuse(
     batched : bool
         Whether the first dimension numbers independent problems.
     **options
-        Options of ``fast_assign``: ``metric``, ``method``, ``labels`` and so on.
+        Options of ``fast_assign``: ``metric``, ``method``, ``tol``, ``labels``, ``features``,
+        ``mask`` and ``check``.
 
     Returns
     -------
@@ -86,22 +93,22 @@ def diffuse(
     check_options("diffuse", options)
     images = validation.check_samples("x", x, batched)
     validation.check_flag("assign", assign)
-    keep, add = _coefficients(images, t, schedule, 1 + batched)
+    noised = _forward(x, images, t, schedule, 1 + batched)
     if noise is None:
         noise = _draw(images, generator)
     else:
-        noise = validation.check_floating("noise", noise)
-        if noise.shape != images.shape or noise.device != images.device:
+        given = validation.check_floating("noise", noise)
+        if given.shape != images.shape or given.device != images.device:
             raise ValueError(
                 f"noise must be like x, {tuple(images.shape)} on {images.device}, "
-                f"got {tuple(noise.shape)} on {noise.device}"
+                f"got {tuple(given.shape)} on {given.device}"
             )
     if assign:
         noise = assign_noise(images, noise, batched=batched, **options)
     elif options:
         raise ValueError(f"assign=False leaves no use for {', '.join(options)}")
     noise = noise.to(images.dtype)
-    return Diffused(keep * x + add * noise, noise)
+    return Diffused(noised(noise), noise)
 
 
 def _draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -113,40 +120,46 @@ def _draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
     return drawn.to(x.device, x.dtype)
 
 
-def _coefficients(x: Tensor, t: object, schedule: Any, lead: int) -> tuple[Tensor, Tensor]:
-    """Factors of x and of noise, shaped to broadcast, in the dtype of x; its first ``lead`` sizes
-    are those of t."""
+def _forward(
+    x: Tensor, images: Tensor, t: object, schedule: object, lead: int
+) -> Callable[[Tensor], Tensor]:
+    """The function from noise to x_t; ``images`` are x without a gradient, and its first ``lead``
+    sizes are those of t."""
     times = validation.check_tensor("t", t)
     validation.check_data("t", times)
     times = times.to(x.device)
     if times.shape != x.shape[:lead]:
         raise ValueError(f"t must have shape {tuple(x.shape[:lead])}, got {tuple(times.shape)}")
     if isinstance(schedule, str):
-        validation.check_choice("schedule", schedule, SCHEDULES)
-        if not times.is_floating_point():
-            raise TypeError(f"t must have a floating-point dtype for flow, got {times.dtype}")
-        if _outside(times, 0, 1):
-            raise ValueError("t must lie in [0, 1] for flow")
-        keep, add = 1 - times, times
+        keep, add = _flow(times, schedule)
+    elif isinstance(schedule, Tensor):
+        keep, add = _ddpm(times, schedule)
     else:
-        alphas = getattr(schedule, "alphas_cumprod", schedule)
-        alphas = validation.check_floating("schedule", alphas)
-        validation.check_data("schedule", alphas)
-        alphas = alphas.to(x.device)
-        if alphas.ndim != 1 or alphas.numel() == 0:
-            raise ValueError(f"schedule must have shape (T,), T >= 1, got {tuple(alphas.shape)}")
-        if _outside(alphas, 0, 1):
-            raise ValueError("schedule must lie in [0, 1], got values outside")
-        if times.is_floating_point() or times.is_complex() or times.dtype == torch.bool:
-            raise TypeError(f"t must hold integer timesteps for this schedule, got {times.dtype}")
-        if _outside(times, 0, alphas.numel() - 1):
-            raise ValueError(f"t must lie in [0, {alphas.numel()}), the length of the schedule")
-        kept = alphas[times.long()]
-        keep, add = kept.sqrt(), (1 - kept).sqrt()
+        return forward_process(schedule, x, times, lead)
     shape = times.shape + (1,) * (x.ndim - lead)
-    return keep.to(x.dtype).reshape(shape), add.to(x.dtype).reshape(shape)
+    keep, add = (factor.to(images.dtype).reshape(shape) for factor in (keep, add))
+    return lambda noise: keep * x + add * noise
 
 
-def _outside(values: Tensor, low: int, high: int) -> bool:
-    """Whether any value is, or is NaN, where one may look."""
-    return validation.may_look(values) and not bool(((values >= low) & (values <= high)).all())
+def _flow(times: Tensor, schedule: str) -> tuple[Tensor, Tensor]:
+    """Factors of x and of noise."""
+    validation.check_choice("schedule", schedule, SCHEDULES)
+    if not times.is_floating_point():
+        raise TypeError(f"t must have a floating-point dtype for flow, got {times.dtype}")
+    validation.check_range("t", times, 0, 1, "the times of flow")
+    return 1 - times, times
+
+
+def _ddpm(times: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of x and of noise."""
+    alphas = validation.check_floating("schedule", schedule)
+    validation.check_data("schedule", alphas)
+    alphas = alphas.to(times.device)
+    if alphas.ndim != 1 or alphas.numel() == 0:
+        raise ValueError(f"schedule must have shape (T,), T >= 1, got {tuple(alphas.shape)}")
+    validation.check_range("schedule", alphas, 0, 1, "as alphas_cumprod do")
+    if times.is_floating_point() or times.is_complex() or times.dtype == torch.bool:
+        raise TypeError(f"t must hold integer timesteps for this schedule, got {times.dtype}")
+    validation.check_range("t", times, 0, alphas.numel() - 1, "the indices into the schedule")
+    kept = alphas[times.long()]
+    return kept.sqrt(), (1 - kept).sqrt()

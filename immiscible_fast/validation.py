@@ -184,6 +184,12 @@ def check_values(name: str, value: Tensor, even_on_gpu: bool = False) -> None:
         raise ValueError(f"{name} must be finite, got NaN or infinite entries")
 
 
+def check_range(name: str, values: Tensor, low: float, high: float, what: str) -> None:
+    """Raise if any value is outside, or is NaN, where one may look."""
+    if may_look(values) and not bool(((values >= low) & (values <= high)).all()):
+        raise ValueError(f"{name} must lie in [{low}, {high}], {what}, got values outside")
+
+
 def check_labels(labels: object, shape: torch.Size) -> Tensor:
     """Integer group numbers of the given shape, (n,) or (B, n), as int64."""
     if isinstance(labels, Tensor):

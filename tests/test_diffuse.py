@@ -43,12 +43,11 @@ def test_flow_ends_in_the_image_and_in_the_noise(rng):
     assert torch.equal(x_t, used)
 
 
-@pytest.mark.parametrize("schedule", [ALPHAS, SimpleNamespace(alphas_cumprod=ALPHAS)])
 @pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8])
-def test_ddpm_mixes_by_the_square_roots_of_the_cumulative_alphas(kind, schedule, rng):
+def test_ddpm_mixes_by_the_square_roots_of_the_cumulative_alphas(kind, rng):
     x, noise = draw(rng, 20, 3, 4), draw(rng, 20, 3, 4)
     t = torch.from_numpy(rng.integers(0, 50, 20)).to(kind)
-    x_t, used = diffuse(x, t, schedule, noise=noise)
+    x_t, used = diffuse(x, t, ALPHAS, noise=noise)
     assert torch.equal(used, assign_noise(x, noise))
     for i in range(20):
         alpha = float(ALPHAS[int(t[i])])
@@ -132,3 +131,87 @@ def test_images_that_are_numbers_are_noised_too(rng):
     x, noise, t = draw(rng, 10), draw(rng, 10), torch.from_numpy(rng.random(10))
     x_t, used = diffuse(x, t, "flow", noise=noise)
     assert torch.allclose(x_t, (1 - t) * x + t * used)
+
+
+class Scheduler:
+    """As those of diffusers: a table of sigmas, looked up by timestep, beside the DDPM's."""
+
+    alphas_cumprod = ALPHAS
+    timesteps = torch.arange(50.0).flip(0)
+    sigmas = torch.linspace(20, 0, 50, dtype=torch.float64)
+
+    def add_noise(self, original_samples, noise, timesteps):
+        steps = [int((self.timesteps == t).nonzero()[0]) for t in timesteps]
+        shape = (-1,) + (1,) * (original_samples.ndim - 1)
+        return original_samples + self.sigmas[steps].reshape(shape) * noise
+
+
+class FlowScheduler:
+    def scale_noise(self, sample, timestep, noise):
+        t = timestep.reshape(-1, *(1,) * (sample.ndim - 1))
+        return t * noise + (1 - t) * sample
+
+
+def test_a_scheduler_noises_by_its_own_method(rng):
+    x, noise = draw(rng, 12, 3, 2), draw(rng, 12, 3, 2)
+    t = torch.from_numpy(rng.integers(0, 50, 12))
+    x_t, used = diffuse(x, t, Scheduler(), noise=noise)
+    assert torch.equal(used, assign_noise(x, noise))
+    assert torch.allclose(x_t, x + (20 * t / 49)[:, None, None] * used)
+    t = torch.from_numpy(rng.random(12))
+    x_t, used = diffuse(x, t, FlowScheduler(), noise=noise)
+    assert torch.allclose(x_t, diffuse(x, t, "flow", noise=noise).x_t, rtol=1e-14, atol=1e-14)
+
+
+def test_a_scheduler_sees_a_batch_of_problems_as_one_batch(rng):
+    x, noise = draw(rng, 3, 4, 2, 2), draw(rng, 3, 4, 2, 2)
+    t = torch.from_numpy(rng.integers(0, 50, (3, 4)))
+    x_t, used = diffuse(x, t, Scheduler(), noise=noise, batched=True)
+    for b in range(3):
+        one = diffuse(x[b], t[b], Scheduler(), noise=noise[b])
+        assert torch.equal(used[b], one.noise)
+        assert torch.equal(x_t[b], one.x_t)
+    nothing = diffuse(x[:, :0], t[:, :0], Scheduler(), noise=noise[:, :0], batched=True)
+    assert nothing.x_t.shape == (3, 0, 2, 2)
+
+
+class Tokens:
+    def add_noise(self, sample, timesteps, generator=None):
+        raise AssertionError("called with other arguments than it takes")
+
+
+class Flattening(Scheduler):
+    def add_noise(self, original_samples, noise, timesteps):
+        return noise.flatten()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "error", "words"),
+    [
+        (Tokens(), TypeError, r"add_noise\(x, noise, t\), got Tokens, .* takes \(sample, times"),
+        (Flattening(), ValueError, r"Flattening.add_noise must return the shape of x, \(2, 3, 2\)"),
+        (SimpleNamespace(alphas_cumprod=ALPHAS), TypeError, "if it is DDPM's, pass its alphas_cu"),
+        (object(), TypeError, "a scheduler with add_noise or scale_noise, got object"),
+    ],
+)
+def test_other_schedules_are_errors_that_say_what_to_pass(schedule, error, words, rng):
+    with pytest.raises(error, match=words):
+        x = draw(rng, 2, 3, 2)
+        diffuse(x, torch.tensor([3, 4]), schedule, noise=draw(rng, 2, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "t", "keep", "add"),
+    [
+        ("flow", 0.25, 0.75, 0.25),
+        (ALPHAS, 7, float(ALPHAS[7].sqrt()), float((1 - ALPHAS[7]).sqrt())),
+        (Scheduler(), 7, 1.0, 20 * 7 / 49),
+    ],
+)
+@pytest.mark.parametrize("assign", [True, False])
+def test_gradients_reach_images_and_given_noise(schedule, t, keep, add, assign, rng):
+    x, noise = (draw(rng, 6, 4).requires_grad_() for _ in range(2))
+    x_t, used = diffuse(x, torch.full((6,), t), schedule, noise=noise, assign=assign)
+    (x_t.sum() + 3 * used.sum()).backward()
+    assert torch.allclose(x.grad, torch.full_like(x, keep))
+    assert torch.allclose(noise.grad, torch.full_like(noise, add + 3))

@@ -79,7 +79,9 @@ def step(x, noise, labels, t):
     noised = diffuse(x, t, "flow", noise=near, assign=False)
     index = fast_assign(x, noise, features=lambda part: part[:, :2], mask=torch.ones_like(x[0, :2]))
     cost = pairwise_cost(x, noise, metric="euclidean")
-    return near, noised.x_t, index, cost, solve_assignment(cost).cost
+    table = torch.linspace(1, 0, 10, device=x.device)
+    mixed = diffuse(x, (9 * t).long(), table, noise=noise, metric="dot")
+    return near, noised.x_t, *mixed, index, cost, solve_assignment(cost).cost
 
 
 def test_a_step_compiles_whole_and_once_for_all_sizes(rng, device):
