@@ -34,6 +34,14 @@ def imports_of_others(names):
         yield
 
 
+def forget_accelerate():
+    """Its settings are those of the process, whoever made them."""
+    if "accelerate" in sys.modules:
+        state = importlib.import_module("accelerate.state")
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+        state.GradientState._reset_state()
+
+
 @contextmanager
 def as_a_user(monkeypatch, tmp_path, code):
     """Where ``code`` can be run: a missing project skips the test, and nothing random, no file and
@@ -50,6 +58,8 @@ def as_a_user(monkeypatch, tmp_path, code):
             if (error.name or "").partition(".")[0] not in PROJECTS:
                 raise
             pytest.skip(f"{error.name} is not installed")
+        finally:
+            forget_accelerate()
 
 
 def project(name):

@@ -196,7 +196,8 @@ class AssignedLoader(Generic[Batch]):
         self._loader, self._steps = loader, validation.check_count("steps", steps)
         self._generator = validation.check_generator(generator)
         self._images, self._labels, self._options = images, labels, options
-        self._stateful = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
+        inner = getattr(loader, "base_dataloader", loader)  # accelerate's has the methods always
+        self._stateful = hasattr(inner, "state_dict") and hasattr(inner, "load_state_dict")
         self._start = 0  # batches of this epoch before the windows in ``_marks``
         self._given = 0  # batches of these windows that were given
         self._marks: list[Mark] = []  # of the windows that were read and not yet given whole
