@@ -61,6 +61,7 @@ def one_of_two(rank, folder, answers):
     dist.destroy_process_group()
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of threads, and fork
 def test_two_processes_see_whether_they_draw_alike(tmp_path):
     context = multiprocessing.get_context("fork")
     answers = context.Queue()

@@ -283,7 +283,8 @@ def table(verdicts: list[dict[str, Any]]) -> str:
     for row in verdicts:
         kind = next(kind for kind in KINDS if f" {kind} " in row["name"])
         kinds.setdefault(kind, []).append(row)
-    lines = ["| fault | planted | found | the same code | harmless, proven |", "|---|---|---|---|---|"]
+    lines = ["| fault | planted | found | the same code | harmless, proven |"]
+    lines.append("|---|---|---|---|---|")
     for kind, what in KINDS.items():
         rows = kinds.get(kind, [])
         found = sum(bool(row["found"]) for row in rows)
