@@ -175,13 +175,18 @@ def _padded(cost):
 @kernel
 def _turn(cost, wide):
     """Write the transposed costs (n, m) to ``wide`` (m, width), whose missing columns are forbidden
-    ones; a few rows at a time, so that caches hold what is read and what is written."""
+    ones: a tile of ``WIDTH`` rows at a time, in loops of known length."""
     n, m = cost.shape
-    for start in range(0, n, WIDTH):
-        stop = min(start + WIDTH, n)
+    whole = n - n % WIDTH
+    for start in range(0, whole, WIDTH):
+        tile = cost[start : start + WIDTH]
         for j in range(m):
-            for i in range(start, stop):
-                wide[j, i] = cost[i, j]
+            row = wide[j, start : start + WIDTH]
+            for i in range(WIDTH):
+                row[i] = tile[i, j]
+    for i in range(whole, n):
+        for j in range(m):
+            wide[j, i] = cost[i, j]
     for j in range(m):
         for i in range(n, wide.shape[1]):
             wide[j, i] = np.inf
