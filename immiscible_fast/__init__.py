@@ -14,23 +14,26 @@ if TYPE_CHECKING:
     from .diffusion import Diffused, diffuse
     from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
     from .entropic import Coupling, sinkhorn
-    from .pairing import assign_noise, fast_assign
+    from .pairing import assign_noise, assign_noise_, fast_assign
     from .pairwise import pairwise_cost
     from .training.best_of_k import select_noise
     from .training.pool import NoisePool
     from .training.prefetch import prefetch
     from .training.ranks import rank_generator, ranks_draw_alike
+    from .training.statistics import AssignmentStats
     from .training.windows import assign_many, windowed
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Assignment",
+    "AssignmentStats",
     "Coupling",
     "Diffused",
     "NoisePool",
     "assign_many",
     "assign_noise",
+    "assign_noise_",
     "assignment_to_indices",
     "batch_linear_assignment",
     "diffuse",
@@ -48,11 +51,13 @@ __all__ = [
 
 _MODULES = {
     "Assignment": "assignment",
+    "AssignmentStats": "training.statistics",
     "Coupling": "entropic",
     "Diffused": "diffusion",
     "NoisePool": "training.pool",
     "assign_many": "training.windows",
     "assign_noise": "pairing",
+    "assign_noise_": "pairing",
     "assignment_to_indices": "drop_in",
     "batch_linear_assignment": "drop_in",
     "diffuse": "diffusion",

@@ -39,15 +39,20 @@ def solve(cost: Tensor, method: str, tol: float) -> Answer:
 
 
 def assign(
-    x: Tensor, noise: Tensor, labels: Tensor | None, metric: str, method: str, tol: float
-) -> tuple[Tensor, Tensor]:
-    """(index (B, n) int64, converged (B,) bool) of samples (B, n, D) and labels (B, n)."""
-    if is_traced(x, noise):
-        index, converged = torch.ops.immiscible_fast.assign(x, noise, labels, metric, method, tol)
-    else:
-        solver = backend(x, method)
-        index, converged = solver.assign(x, noise, labels, metric, method, tol)
-    return index, converged
+    x: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    metric: str,
+    method: str,
+    tol: float,
+    proven: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
+    (B, n); the gap is infinite but where it is wanted to be ``proven``."""
+    traced = is_traced(x, noise)
+    solver = torch.ops.immiscible_fast if traced else backend(x, method)
+    index, converged, gap = solver.assign(x, noise, labels, metric, method, tol, proven)
+    return index, converged, gap
 
 
 def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
@@ -124,17 +129,18 @@ def _(cost, method, tol):  # type: ignore[no-untyped-def]
 
 
 @_define(
-    "assign(Tensor x, Tensor noise, Tensor? labels, str metric, str method, float tol)"
-    " -> (Tensor, Tensor)"
+    "assign(Tensor x, Tensor noise, Tensor? labels, str metric, str method, float tol,"
+    " bool proven=False) -> (Tensor, Tensor, Tensor)"
 )
-def _assign_op(x, noise, labels, metric, method, tol):  # type: ignore[no-untyped-def]
-    return backend(x, method).assign(x, noise, labels, metric, method, tol)
+def _assign_op(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-untyped-def]
+    return backend(x, method).assign(x, noise, labels, metric, method, tol, proven)
 
 
 @_assign_op
-def _(x, noise, labels, metric, method, tol):  # type: ignore[no-untyped-def]
+def _(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-untyped-def]
     index = x.new_empty(x.shape[0], x.shape[1], dtype=torch.int64)
-    return index, x.new_empty(x.shape[0], dtype=torch.bool)
+    batch = x.shape[0]
+    return index, x.new_empty(batch, dtype=torch.bool), x.new_empty(batch, dtype=torch.float64)
 
 
 @_define("columns(Tensor cost, bool maximize, float limit, bool check) -> Tensor")

@@ -16,6 +16,8 @@ Labels: TypeAlias = (
     Tensor | NDArray[np.integer[Any] | np.bool_] | Sequence[int] | Sequence[Sequence[int]]
 )
 
+ConditionsLike: TypeAlias = Labels | NDArray[np.floating[Any]] | Sequence[Sequence[float]]
+
 
 class OptionsOfAll(TypedDict, total=False):
     """Options of ``fast_assign`` that are the same for all batches of a training loop."""
@@ -26,12 +28,16 @@ class OptionsOfAll(TypedDict, total=False):
     features: Callable[[Tensor], Tensor] | None
     mask: Tensor | None
     check: bool
+    condition_weight: float | Tensor | None
+    condition_share: float | None
 
 
 class AssignOptions(OptionsOfAll, total=False):
-    """Options of ``fast_assign`` but ``batched``; take them as ``**options: Unpack[...]``."""
+    """Options of ``fast_assign`` but ``batched`` and ``return_stats``; take them as
+    ``**options: Unpack[...]``."""
 
     labels: Labels | None
+    conditions: ConditionsLike | None
 
 
 NAMES = tuple(AssignOptions.__annotations__)

@@ -1,8 +1,11 @@
-"""``fast_assign`` and ``assign_noise``: noise matched to the nearest images of its batch."""
+"""``fast_assign``, ``assign_noise`` and ``assign_noise_``: noise matched to the nearest images of
+its batch."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -12,8 +15,32 @@ from . import ops, validation
 from .assignment import DEFAULT_TOL
 from .backends.select import on_gpu
 from .choices import METHODS, METRICS, Method, Metric
-from .options import AssignOptions, Labels, check_options
+from .options import AssignOptions, ConditionsLike, Labels, check_options
 from .pairwise import flatten_samples, outside_autocast, working_dtype
+from .training.conditions import assign_with_conditions, check_conditions
+from .training.statistics import AssignmentStats, statistics
+
+
+@overload
+def fast_assign(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: Literal[False] = False,
+    **options: Unpack[AssignOptions],
+) -> Tensor: ...
+
+
+@overload
+def fast_assign(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: Literal[True],
+    **options: Unpack[AssignOptions],
+) -> tuple[Tensor, AssignmentStats]: ...
 
 
 def fast_assign(
@@ -24,11 +51,15 @@ def fast_assign(
     method: Method = "auto",
     tol: float = DEFAULT_TOL,
     labels: Labels | None = None,
+    conditions: ConditionsLike | None = None,
+    condition_weight: float | Tensor | None = None,
+    condition_share: float | None = None,
     features: Callable[[Tensor], Tensor] | None = None,
     mask: Tensor | None = None,
     batched: bool = False,
     check: bool = False,
-) -> Tensor:
+    return_stats: bool = False,
+) -> Tensor | tuple[Tensor, AssignmentStats]:
     """Match each image of a batch with one noise, so that their total distance is minimal.
 
     Parameters
@@ -49,6 +80,18 @@ def fast_assign(
     labels : integers, shape (n,) or (B, n), optional
         Group of each image. A noise stays in the group of the image that it was drawn for, so a
         class-conditional model sees the whole Gaussian in every class.
+    conditions : floats (n, C) or (B, n, C), or integers (n,) or (B, n), optional
+        Embeddings of captions, say, or classes. To give an image a noise that was drawn for another
+        one costs ``condition_weight`` times 1 - the cosine of both embeddings, or times 1 if the
+        classes differ: a soft kind of ``labels``, for captions and for many classes.
+    condition_weight : float or Tensor of one number, optional
+        In units of the metric; 0 is to leave the conditions out, and with a large one no noise goes
+        to another condition.
+    condition_share : float, optional
+        In its place: search for the largest weight, for each problem, at which this share of the
+        gain (the cost that is saved without conditions) is kept, 0 to 1. The search solves eleven
+        problems for one, so do it now and then, and pass on the ``condition_weight`` of the
+        statistics.
     features : callable, optional
         Applied to ``x`` and to ``noise`` alike before the cost, and to nothing else: a crop, a
         projection. It must keep the number of samples.
@@ -60,11 +103,17 @@ def fast_assign(
     check : bool
         On a GPU, wait for the answer, and raise if the inputs are not finite. Without it the call
         never waits, and such inputs give some bijection.
+    return_stats : bool
+        Whether to return statistics, too; see ``AssignmentStats``. That takes a pass over the
+        pairs, and over the costs to prove the gap, and waits for nothing.
 
     Returns
     -------
     Tensor, shape (n,) or (B, n), int64, on the device of ``x``
         ``noise[index]`` is paired with ``x``. Always a bijection: each noise is used once.
+    AssignmentStats
+        If ``return_stats``: costs before and after, share of noises that moved, gap (of the costs
+        as they were computed, rounded products and conditions included), largest group.
 
     Raises
     ------
@@ -97,13 +146,16 @@ def fast_assign(
     ----------
     Y. Li et al., "Immiscible Diffusion: Accelerating Diffusion Training with Noise Assignment",
     NeurIPS 2024, arXiv 2406.12303.
+    H. K. Cheng, A. Schwing, "The Curse of Conditions: Analyzing and Improving Optimal Transport for
+    Conditional Flow-Based Generation", arXiv 2503.10636 (the cost of conditions).
     """
     validation.check_choice("metric", metric, METRICS)
     validation.check_choice("method", method, METHODS)
     tol = validation.check_tolerance(tol)
     validation.check_flag("check", check)
     plain = features is None and mask is None
-    one = plain and labels is None and batched is False
+    unconditioned = conditions is None and condition_weight is None and condition_share is None
+    one = plain and unconditioned and labels is None and batched is False and return_stats is False
     if one and validation.is_plain_pair(x, noise) and not on_gpu(x):
         return ops.assign_plain(x, noise, metric, method, tol)
     images, noises = validation.check_pair("x", x, "noise", noise, batched, same_count=True)
@@ -111,6 +163,11 @@ def fast_assign(
     groups = None
     if labels is not None:
         groups = validation.check_labels(labels, images.shape[: 1 + batched])
+    soft = check_conditions(
+        conditions, condition_weight, condition_share, images.shape[: 1 + batched], images.device
+    )
+    validation.check_flag("return_stats", return_stats)
+    _warn_if_nothing_can_move(images, groups, batched)
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)
     with outside_autocast(images):
@@ -126,17 +183,57 @@ def fast_assign(
             images, noises = images[None], noises[None]
             groups = groups[None] if groups is not None else None
         groups = groups.to(images.device, non_blocking=True) if groups is not None else None
-        index, converged = ops.assign(images, noises, groups, metric, method, tol)
+        weight = None
+        if soft is None:
+            answer = ops.assign(images, noises, groups, metric, method, tol, return_stats)
+            index, converged, gap = answer
+        else:
+            index, converged, gap, weight = assign_with_conditions(
+                images, noises, groups, soft, metric, method, tol
+            )
+        stats = None
+        if return_stats:
+            stats = statistics(images, noises, index, groups, metric, gap, weight)
     if check and not validation.may_look(images):
         _check_finite(x, noise, even_on_gpu=True)
     if check and not bool(converged.all()):
         raise ValueError(f"x and noise are too large, their {metric} cost overflows")
-    return index if batched else index[0]
+    index = index if batched else index[0]
+    if stats is None:
+        return index
+    return index, stats if batched else AssignmentStats(*[field[0] for field in stats])
+
+
+@overload
+def assign_noise(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: Literal[False] = False,
+    **options: Unpack[AssignOptions],
+) -> Tensor: ...
+
+
+@overload
+def assign_noise(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: Literal[True],
+    **options: Unpack[AssignOptions],
+) -> tuple[Tensor, AssignmentStats]: ...
 
 
 def assign_noise(
-    x: Tensor, noise: Tensor, *, batched: bool = False, **options: Unpack[AssignOptions]
-) -> Tensor:
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: bool = False,
+    **options: Unpack[AssignOptions],
+) -> Tensor | tuple[Tensor, AssignmentStats]:
     """The noise itself, permuted so that ``result[i]`` is paired with ``x[i]``.
 
     Parameters
@@ -145,6 +242,8 @@ def assign_noise(
         See ``fast_assign``. Neither is modified.
     batched : bool
         Whether the first dimension numbers independent problems.
+    return_stats : bool
+        Whether to return statistics, too; see ``fast_assign``.
     **options
         Other options of ``fast_assign``.
 
@@ -152,6 +251,8 @@ def assign_noise(
     -------
     Tensor
         Shape, dtype and device of ``noise``. Use it to corrupt ``x`` *and* as the target.
+    AssignmentStats
+        If ``return_stats``.
 
     Raises
     ------
@@ -166,11 +267,112 @@ def assign_noise(
             [4.]])
     """
     check_options("assign_noise", options)
-    index = fast_assign(x, noise, batched=batched, **options)
-    if not batched:
+    if validation.check_flag("return_stats", return_stats):
+        index, stats = fast_assign(x, noise, batched=batched, return_stats=True, **options)
+        return _permuted(noise, index), stats
+    return _permuted(noise, fast_assign(x, noise, batched=batched, **options))
+
+
+@overload
+def assign_noise_(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: Literal[False] = False,
+    **options: Unpack[AssignOptions],
+) -> Tensor: ...
+
+
+@overload
+def assign_noise_(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: Literal[True],
+    **options: Unpack[AssignOptions],
+) -> tuple[Tensor, AssignmentStats]: ...
+
+
+def assign_noise_(
+    x: Tensor,
+    noise: Tensor,
+    *,
+    batched: bool = False,
+    return_stats: bool = False,
+    **options: Unpack[AssignOptions],
+) -> Tensor | tuple[Tensor, AssignmentStats]:
+    """Permute the noise itself, in place, so that ``noise[i]`` is paired with ``x[i]``.
+
+    For loops where the noise is drawn in one place and used in others that are not to be edited.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, ...) or, with ``batched``, (B, n, ...)
+        See ``fast_assign``. Not modified.
+    noise : Tensor, of the shape of ``x``
+        It is what is modified, so it has to be the tensor that is used for corruption *and* target.
+        A temporary is permuted for nothing: ``noise.to(device)`` of another device or dtype,
+        ``noise[mask]``, and ``noise + 0.1 * torch.randn_like(noise)`` are tensors of their own.
+    batched, return_stats, **options
+        See ``assign_noise``.
+
+    Returns
+    -------
+    Tensor
+        ``noise``, the same object.
+    AssignmentStats
+        If ``return_stats``, of the noise as it came and as it is now.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``fast_assign``, and if ``noise`` cannot be written to: because it overlaps itself in
+        memory, as what ``expand`` gives, or is a leaf of the graph that requires a gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> noise = torch.tensor([[4.0], [1.0]])
+    >>> _ = assign_noise_(torch.tensor([[0.0], [5.0]]), noise)
+    >>> noise
+    tensor([[1.],
+            [4.]])
+    """
+    check_options("assign_noise_", options)
+    validation.check_writable("noise", noise)
+    if validation.check_flag("return_stats", return_stats):
+        index, stats = fast_assign(x, noise, batched=batched, return_stats=True, **options)
+        return noise.copy_(_permuted(noise, index)), stats
+    return noise.copy_(_permuted(noise, fast_assign(x, noise, batched=batched, **options)))
+
+
+def _permuted(noise: Tensor, index: Tensor) -> Tensor:
+    if index.ndim == 1:
         return noise[index]
     batch = torch.arange(noise.shape[0], device=noise.device)[:, None]
     return noise[batch, index]
+
+
+_WARNED: set[str] = set()
+
+
+def _warn_if_nothing_can_move(x: Tensor, labels: Tensor | None, batched: bool) -> None:
+    """Say once, of each kind of call that has no choice; labels on a GPU are not looked at."""
+    if x.numel() == 0 or validation.is_traced(x):
+        return
+    if x.shape[int(batched)] == 1:
+        what, others = "one image", "NoisePool and windowed are for small batches"
+    elif labels is not None and validation.may_look(labels):
+        what, others = "a label of its own for each image", "there are NoisePool and conditions="
+        if what in _WARNED or bool((labels.sort(-1).values.diff(dim=-1) == 0).any()):
+            return
+    else:
+        return
+    if what not in _WARNED:
+        _WARNED.add(what)
+        warnings.warn(f"with {what} the noise stays as it is: {others}", stacklevel=3)
 
 
 def _check_finite(x: Tensor, noise: Tensor, even_on_gpu: bool = False) -> None:

@@ -90,6 +90,24 @@ def check_tensor(name: str, value: object) -> Tensor:
     return value.detach().resolve_neg()
 
 
+def check_writable(name: str, value: object) -> None:
+    """Raise for a tensor that cannot be copied to; by its strides, one that overlaps itself."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.requires_grad and value.is_leaf and torch.is_grad_enabled():
+        raise ValueError(f"{name} must be writable, got a leaf that requires a gradient")
+    if value.layout != torch.strided or value.is_nested:
+        return  # an error of the checks that follow
+    extent = 1  # of the entries that the dimensions with smaller strides reach
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride < extent:
+            raise ValueError(
+                f"{name} must not overlap itself in memory, got shape {tuple(value.shape)} with "
+                f"strides {value.stride()}: copy it first"
+            )
+        extent += (size - 1) * stride
+
+
 def check_floating(name: str, value: object) -> Tensor:
     tensor = check_tensor(name, value)
     if not tensor.is_floating_point():

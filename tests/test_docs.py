@@ -18,6 +18,7 @@ MODULES = sorted(
 WITH_EXAMPLES = (
     "solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse", "sinkhorn",
     "NoisePool", "select_noise", "assign_many", "windowed", "prefetch",
+    "assign_noise_",
 )  # fmt: skip
 
 

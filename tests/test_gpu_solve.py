@@ -252,7 +252,7 @@ def test_labels_are_kept(rng, gpu_device):
     labels[1] = 3
     labels[1, 4] = -7
     places = (part.to(gpu_device) for part in (x, noise))
-    index, converged = triton_gpu.assign(*places, labels.to(gpu_device), "dot", "exact", 0.01)
+    index, converged, _ = triton_gpu.assign(*places, labels.to(gpu_device), "dot", "exact", 0.01)
     index = index.cpu()
     assert converged.tolist() == [True, True]
     assert_bijection(index, 21)
@@ -272,7 +272,7 @@ def test_noise_that_is_not_finite_still_gives_a_bijection(rng, gpu_device):
         assert_bijection(fast_assign(x, noise).cpu(), 9)
         with pytest.raises(ValueError, match="noise must be finite"):
             fast_assign(x, noise, check=True)
-    index, converged = triton_gpu.assign(x[None], noise[None], None, "dot", "auto", 0.01)
+    index, converged, _ = triton_gpu.assign(x[None], noise[None], None, "dot", "auto", 0.01)
     assert_bijection(index[0].cpu(), 9)
     assert converged.tolist() == [False]
 

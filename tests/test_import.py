@@ -57,7 +57,7 @@ x = torch.tensor([[0.0], [5.0], [9.0]])
 noise = torch.tensor([[8.0], [1.0], [4.0]])
 assert immiscible_fast.pairwise_cost(x, noise).shape == (3, 3)
 assert immiscible_fast.fast_assign(x, noise, method="scipy").tolist() == [1, 2, 0]
-assert immiscible_fast.fast_assign(x[:1], noise[:1]).tolist() == [0]
+assert immiscible_fast.fast_assign(x[:0], noise[:0]).tolist() == []
 assert immiscible_fast.solve_assignment(torch.zeros(0, 3)).index.shape == (0,)
 try:
     immiscible_fast.fast_assign(x, noise)

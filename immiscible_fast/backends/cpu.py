@@ -37,15 +37,26 @@ def solve(cost: Tensor, method: str, tol: float) -> Answer:
 
 
 def assign(
-    x: Tensor, noise: Tensor, labels: Tensor | None, metric: str, method: str, tol: float
-) -> tuple[Tensor, Tensor]:
-    """(index (B, n) int64, converged (B,) bool) of samples (B, n, D) and labels (B, n)."""
+    x: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    metric: str,
+    method: str,
+    tol: float,
+    proven: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
+    (B, n); the gap is infinite but where it is wanted to be ``proven``."""
+    gap = np.zeros(x.shape[0]) if proven else None
     if labels is None:
-        index = _assign(x, noise, metric, method, tol)
+        index = _assign(x, noise, metric, method, tol, gap)
     else:
-        index = _assign_groups(x, noise, labels, metric, method, tol)
+        index = _assign_groups(x, noise, labels, metric, method, tol, gap)
     converged = torch.ones(x.shape[0], dtype=torch.bool, device=x.device)
-    return torch.from_numpy(index).to(x.device), converged
+    if gap is None:
+        unknown = torch.full((x.shape[0],), torch.inf, dtype=torch.float64, device=x.device)
+        return torch.from_numpy(index).to(x.device), converged, unknown
+    return torch.from_numpy(index).to(x.device), converged, torch.from_numpy(gap).to(x.device)
 
 
 def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
@@ -128,8 +139,15 @@ def check_finite(x: Tensor, noise: Tensor) -> None:
     validation.check_values("noise", noise)
 
 
-def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> NDArray[np.int64]:
-    """``fast_assign`` of checked (B, n, D) tensors: index (B, n)."""
+def _assign(
+    x: Tensor,
+    noise: Tensor,
+    metric: str,
+    method: str,
+    tol: float,
+    gap: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """``fast_assign`` of checked (B, n, D) tensors: index (B, n); adds to ``gap`` (B,), if any."""
     if x.numel() == 0 or x.shape[1] == 1:
         return np.tile(np.arange(x.shape[1]), (x.shape[0], 1))
     centred = False
@@ -138,9 +156,12 @@ def _assign(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> N
         try:
             cost = assignment_cost(x, noise, metric, method, tol, centred)
             array = as_solver_array(cost)
-            if method in EXACT:
+            if method in EXACT and gap is None:
                 return exact_index(array, constants)
-            return solve_wide(array, method, tol, constants).index
+            solution = solve_wide(array, method, tol, constants)
+            if gap is not None:
+                gap += solution.cost - solution.lower_bound
+            return solution.index
         except LargeConstants:
             centred, constants = True, np.inf
             del cost  # before there is another
@@ -180,10 +201,16 @@ def assignment_cost(
 
 
 def _assign_groups(
-    x: Tensor, noise: Tensor, labels: Tensor, metric: str, method: str, tol: float
+    x: Tensor,
+    noise: Tensor,
+    labels: Tensor,
+    metric: str,
+    method: str,
+    tol: float,
+    gap: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Assignment within equal labels (B, n): groups of one size are solved together, as one
-    batch."""
+    batch. Adds the gaps of the groups to ``gap`` (B,), if any."""
     batch, n = labels.shape
     index = np.tile(np.arange(n), batch)
     if index.size > 0:
@@ -200,6 +227,9 @@ def _assign_groups(
             if size == 1:  # nothing is computed that would show what is not finite
                 check_finite(chosen, drawn)
                 continue
-            local = _assign(chosen, drawn, metric, method, tol)
+            gaps = np.zeros(len(member))
+            local = _assign(chosen, drawn, metric, method, tol, None if gap is None else gaps)
+            if gap is not None:
+                np.add.at(gap, member[:, 0] // n, gaps)
             index[member] = np.take_along_axis(member, local, 1) % n
     return index.reshape(batch, n)

@@ -91,26 +91,47 @@ def solve(cost: Tensor, method: str, tol: float) -> Answer:
 
 @on_its_device
 def assign(
-    x: Tensor, noise: Tensor, labels: Tensor | None, metric: str, method: str, tol: float
-) -> tuple[Tensor, Tensor]:
-    """(index (B, n) int64, converged (B,) bool) of samples (B, n, D) and labels (B, n)."""
+    x: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    metric: str,
+    method: str,
+    tol: float,
+    proven: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
+    (B, n); the gap is infinite but where it is wanted to be ``proven``."""
     batch, n, _ = x.shape
     if x.numel() == 0 or n == 1:
         index = torch.arange(n, device=x.device).expand(batch, n).contiguous()
-        return index, torch.ones(batch, dtype=torch.bool, device=x.device)
+        gap = torch.zeros(batch, dtype=torch.float64, device=x.device)
+        return index, torch.ones(batch, dtype=torch.bool, device=x.device), gap
+    gap = torch.full((batch,), torch.inf, dtype=torch.float64, device=x.device)
     x, noise = _multipliable(x), _multipliable(noise)
     if labels is None:
         problems = Problems(_assignment_cost(x, noise, metric))
-        matching = match(problems, method, tol)
-        return matching.column.view(batch, n).to(torch.int64), matching.converged
+        matching = match(problems, method, tol, proven=proven)
+        index = matching.column.view(batch, n).to(torch.int64)
+        return index, matching.converged, _gap(matching, metric) if proven else gap
     order, first, last = _sort_groups(labels)
     x = torch.take_along_dim(x, order[:, :, None], 1)
     noise = torch.take_along_dim(noise, order[:, :, None], 1)
     cost = _assignment_cost(x, noise, metric, first)
-    matching = match(Problems(cost, first.reshape(-1), last.reshape(-1)), method, tol)
+    problems = Problems(cost, first.reshape(-1), last.reshape(-1))
+    matching = match(problems, method, tol, proven=proven)
     column = matching.column.view(batch, n).to(torch.int64)
     index = torch.empty_like(order).scatter_(1, order, torch.gather(order, 1, column))
-    return index, matching.converged.view(batch, n).all(1)
+    if proven:
+        begins = first == torch.arange(n, device=x.device)  # the slots that hold a group
+        gap = torch.where(begins, _gap(matching, metric).view(batch, n), 0).sum(1)
+    return index, matching.converged.view(batch, n).all(1), gap
+
+
+def _gap(matching: Matching, metric: str) -> Tensor:
+    """Of each problem, in the units of the metric, which has twice the inner product that stands
+    for squared distances."""
+    gap: Tensor = (matching.proof.cost - matching.proof.bound) / matching.units.scale
+    return 2 * gap if metric == "sqeuclidean" else gap
 
 
 def match(problems: Problems, method: str, tol: float, *, proven: bool = False) -> Matching:

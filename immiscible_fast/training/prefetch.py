@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from threading import current_thread
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ def prefetch(
     steps: int = 1,
     images: Place | None = None,
     labels: Place | None = None,
+    conditions: Place | None = None,
     generator: torch.Generator | None = None,
     **options: Unpack[OptionsOfAll],
 ) -> AssignedLoader[Batch]:
@@ -40,7 +42,7 @@ def prefetch(
         always by the thread that asks for batches.
     steps : int
         Batches whose noise is assigned at once; see ``windowed``.
-    images, labels : str, int or callable, optional
+    images, labels, conditions : str, int or callable, optional
         Where a batch has them; see ``windowed``.
     generator : torch.Generator, optional
         Draws the noise; see ``windowed``. The thread does not touch it.
@@ -72,8 +74,8 @@ def prefetch(
     ...     assert x.shape == noise.shape
     """
     check_options("prefetch", options)
-    places = {"images": images, "labels": labels}
-    return PrefetchingLoader(loader, steps, **places, generator=generator, options=options)
+    places = {"images": images, "labels": labels, "conditions": conditions}
+    return PrefetchingLoader(loader, steps, places, generator, options)
 
 
 class PrefetchingLoader(AssignedLoader[Batch]):
@@ -134,7 +136,7 @@ def _on_stream(window: Window, assign: Finish, stream: torch.cuda.Stream) -> Fin
     with torch.cuda.stream(stream):
         assigned = assign()
         done = stream.record_event()
-    for tensor in (*window.images, *window.noises, *(window.labels or ())):
+    for tensor in chain(window.images, window.noises, *window.others.values()):
         if isinstance(tensor, Tensor) and tensor.is_cuda:
             tensor.record_stream(stream)
 

@@ -3,16 +3,17 @@ one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
 from .. import validation
-from ..options import Labels, OptionsOfAll, check_options
+from ..options import ConditionsLike, Labels, OptionsOfAll, check_options
 from ..pairing import assign_noise
 
 Batch = TypeVar("Batch")
@@ -25,6 +26,7 @@ def assign_many(
     *,
     generator: torch.Generator | None = None,
     labels: Sequence[Labels] | None = None,
+    conditions: Sequence[ConditionsLike] | None = None,
     **options: Unpack[OptionsOfAll],
 ) -> list[Tensor]:
     """Noise for several batches at once: all those of one shape are assigned as one problem.
@@ -44,6 +46,8 @@ def assign_many(
         Draws the noise, batch after batch, on its own device. Without it, torch's global one does.
     labels : sequence of integers (n,), optional
         For each batch the labels of its images: noise stays within a class, of all batches.
+    conditions : sequence of floats (n, C) or integers (n,), optional
+        For each batch the conditions of its images; see ``fast_assign``.
     **options
         Other options of ``fast_assign``, the same for all.
 
@@ -56,7 +60,7 @@ def assign_many(
     Raises
     ------
     TypeError, ValueError
-        As ``fast_assign``, and where ``noises`` or ``labels`` are not as many as ``xs``.
+        As ``fast_assign``, and where one of the lists is not as long as ``xs``.
 
     Examples
     --------
@@ -73,24 +77,25 @@ def assign_many(
     if noises is None:
         validation.check_generator(generator)
         noises = [draw_like(x, generator) for x in images]
-    elif len(_several("noises", noises)) != len(images):
-        raise ValueError(f"noises must be as many as xs, {len(images)}, got {len(noises)}")
-    if labels is not None and len(_several("labels", labels)) != len(images):
-        raise ValueError(f"labels must be as many as xs, {len(images)}, got {len(labels)}")
+    for name, given in (("noises", noises), ("labels", labels), ("conditions", conditions)):
+        if given is not None and len(_several(name, given)) != len(images):
+            raise ValueError(f"{name} must be as many as xs, {len(images)}, got {len(given)}")
     together: dict[Any, list[int]] = {}
     for i, (x, noise) in enumerate(zip(images, noises, strict=True)):
         validation.check_pair(f"xs[{i}]", x, f"noises[{i}]", noise, False, same_count=True)
         together.setdefault((x.shape[1:], x.dtype, noise.dtype, x.device), []).append(i)
     assigned: list[Tensor] = [torch.empty(0)] * len(images)
     for members in together.values():
-        counts = [len(images[i]) for i in members]
-        classes = None
-        if labels is not None:
-            device = images[members[0]].device
-            checked = (validation.check_labels(labels[i], images[i].shape[:1]) for i in members)
-            classes = _joined([part.to(device, non_blocking=True) for part in checked])
         x, noise = (_joined([batches[i] for i in members]) for batches in (images, noises))
-        parts = assign_noise(x, noise, labels=classes, **options).split_with_sizes(counts)
+        others = {
+            name: _joined([_numbers(name, given[i], images[i]) for i in members])
+            for name, given in (("labels", labels), ("conditions", conditions))
+            if given is not None
+        }
+        pairing = assign_noise(
+            x, noise, labels=others.get("labels"), conditions=others.get("conditions"), **options
+        )
+        parts = pairing.split_with_sizes([len(images[i]) for i in members])
         for i, part in zip(members, parts, strict=True):
             assigned[i] = part
     return assigned
@@ -102,6 +107,7 @@ def windowed(
     *,
     images: Place | None = None,
     labels: Place | None = None,
+    conditions: Place | None = None,
     generator: torch.Generator | None = None,
     **options: Unpack[OptionsOfAll],
 ) -> AssignedLoader[Batch]:
@@ -119,6 +125,8 @@ def windowed(
         By default the batch itself, or the first entry of a tuple or list.
     labels : str, int or callable, optional
         Where a batch has the labels within which noise has to stay.
+    conditions : str, int or callable, optional
+        Where a batch has the conditions of its images; see ``fast_assign``.
     generator : torch.Generator, optional
         Draws the noise, batch after batch. Without it, torch's global one does, and the place in
         the loop cannot be saved.
@@ -134,7 +142,7 @@ def windowed(
     Raises
     ------
     TypeError, ValueError
-        As ``fast_assign``, and where a batch has no images or labels at the place.
+        As ``fast_assign``, and where a batch has nothing at one of the places.
 
     Notes
     -----
@@ -154,8 +162,8 @@ def windowed(
     ...     assert x.shape == noise.shape
     """
     check_options("windowed", options)
-    places = {"images": images, "labels": labels}
-    return AssignedLoader(loader, steps, **places, generator=generator, options=options)
+    places = {"images": images, "labels": labels, "conditions": conditions}
+    return AssignedLoader(loader, steps, places, generator, options)
 
 
 class Window(NamedTuple):
@@ -164,10 +172,17 @@ class Window(NamedTuple):
     batches: list[Any]
     images: list[Tensor]
     noises: list[Tensor]
-    labels: list[Any] | None
+    others: dict[str, list[Any]]  # labels and conditions, where there are any
 
     def assign(self, options: OptionsOfAll) -> list[Tensor]:
-        assigned = assign_many(self.images, self.noises, labels=self.labels, **options)
+        get = self.others.get
+        assigned = assign_many(
+            self.images,
+            self.noises,
+            labels=get("labels"),
+            conditions=get("conditions"),
+            **options,
+        )
         pairs = zip(self.images, assigned, strict=True)
         return [noise.pin_memory() if x.is_pinned() else noise for x, noise in pairs]
 
@@ -187,15 +202,15 @@ class AssignedLoader(Generic[Batch]):
         self,
         loader: Iterable[Batch],
         steps: int,
-        *,
-        images: Place | None,
-        labels: Place | None,
+        places: Mapping[str, Place | None],
         generator: torch.Generator | None,
         options: OptionsOfAll,
     ) -> None:
         self._loader, self._steps = loader, validation.check_count("steps", steps)
         self._generator = validation.check_generator(generator)
-        self._images, self._labels, self._options = images, labels, options
+        self._images, self._options = places["images"], options
+        others = ((name, places[name]) for name in ("labels", "conditions"))
+        self._others = {name: place for name, place in others if place is not None}
         inner = getattr(loader, "base_dataloader", loader)  # accelerate's has the methods always
         self._stateful = hasattr(inner, "state_dict") and hasattr(inner, "load_state_dict")
         self._start = 0  # batches of this epoch before the windows in ``_marks``
@@ -323,15 +338,17 @@ class AssignedLoader(Generic[Batch]):
         return Mark(known["size"], known["generator"], state)
 
     def _read(self, batches: Iterator[Batch], size: int) -> tuple[Window, Exception | None]:
-        window = Window([], [], [], None if self._labels is None else [])
+        window = Window([], [], [], {name: [] for name in self._others})
         try:
             for batch in islice(batches, size):
-                window.images.append(_images_of(batch, self._images))
-                if window.labels is not None:
-                    window.labels.append(_entry("labels", batch, self._labels))
+                images = _images_of(batch, self._images)
+                others = {name: _entry(name, batch, place) for name, place in self._others.items()}
                 window.batches.append(batch)
+                window.images.append(images)
+                for name, found in others.items():
+                    window.others[name].append(found)
         except Exception as error:
-            return window._replace(images=window.images[: len(window.batches)]), error
+            return window, error
         return window, None
 
     def _draw(self, window: Window, mark: Mark) -> None:
@@ -387,6 +404,15 @@ def _several(name: str, values: object) -> Sequence[Any]:
     if isinstance(values, (list, tuple)):
         return values
     raise TypeError(f"{name} must be a list, one entry a batch, got {type(values).__name__}")
+
+
+def _numbers(name: str, values: Any, x: Tensor) -> Tensor:
+    """Labels or conditions of the images ``x`` as a tensor; more is checked when it is joined."""
+    numbers = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
+    if numbers.shape[:1] != x.shape[:1]:
+        shape = tuple(numbers.shape)
+        raise ValueError(f"{name} must have one entry for each of {len(x)} images, got {shape}")
+    return numbers.to(x.device, non_blocking=True)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

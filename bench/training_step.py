@@ -1,0 +1,139 @@
+"""Training steps with assigned noise over steps with noise as drawn.
+
+    python -m bench.training_step                 # a small UNet, batch 256, on two cores
+    python -m bench.training_step --device cuda --batch 1024
+
+Steps with noise as drawn, assigned in the step, and assigned by ``prefetch`` take turns; what is
+timed is all of a step, from asking for the batch to the updated weights. On a CPU the model has one
+thread, and the others are there for ``prefetch``. The ratios are those of the medians. Writes a
+record to bench/results/training_step/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from immiscible_fast import assign_noise, prefetch
+
+from . import families, record
+
+RESULTS = record.RESULTS / "training_step"
+PLAIN = "as drawn"
+WAYS = (PLAIN, "assigned", "prefetch")
+
+
+class UNet(nn.Module):
+    """Velocities (n, 3, 32, 32) at times (n,): three scales, two convolutions each way."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        sizes = (width, 2 * width, 4 * width)
+        self.time = nn.Linear(1, sizes[2])
+        self.enter = nn.Conv2d(3, sizes[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Conv2d(one, two, 3, stride=2, padding=1) for one, two in pairwise(sizes)
+        )
+        self.middle = nn.Conv2d(sizes[2], sizes[2], 3, padding=1)
+        self.up = nn.ModuleList(
+            nn.Conv2d(two + one, one, 3, padding=1)
+            for one, two in zip(sizes[1::-1], sizes[:0:-1], strict=True)
+        )
+        self.leave = nn.Conv2d(sizes[0], 3, 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        levels = [F.silu(self.enter(x))]
+        for layer in self.down:
+            levels.append(F.silu(layer(levels[-1])))
+        hidden = levels.pop() + self.time(t[:, None])[:, :, None, None]
+        hidden = F.silu(self.middle(hidden))
+        for layer in self.up:
+            wide = F.interpolate(hidden, scale_factor=2)
+            hidden = F.silu(layer(torch.cat([wide, levels.pop()], 1)))
+        return self.leave(hidden)
+
+
+def pairs(way: str, batches: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch with its noise."""
+    generator = torch.Generator(batches[0].device).manual_seed(seed)
+    if way == "prefetch":
+        yield from prefetch(batches, generator=generator)
+        return
+    for x in batches:
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        yield x, noise if way == PLAIN else assign_noise(x, noise)
+
+
+def measured(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Milliseconds of each step, by way."""
+    device = torch.device(options.device)
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(families.photo(rng, 4 * options.batch)).to(device)
+    batches = [images[torch.randperm(len(images))[: options.batch]] for _ in range(4)]
+    torch.manual_seed(0)
+    model = UNet(options.width).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    steps = options.steps + 2  # the first is slow, and prefetch has begun by the third
+    loops = {way: pairs(way, [batches[i % 4] for i in range(steps)], 1) for way in WAYS}
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(steps):
+        for way, loop in loops.items():
+            begin = time.perf_counter()
+            x, noise = next(loop)
+            t = torch.rand(len(x), device=device)
+            time_ = t[:, None, None, None]
+            loss = (model((1 - time_) * x + time_ * noise, t) - (noise - x)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            found[way].append(1e3 * (time.perf_counter() - begin))
+    for loop in loops.values():
+        loop.close()
+    return {way: values[2:] for way, values in found.items()}
+
+
+def summary(found: dict[str, list[float]]) -> dict[str, Any]:
+    """Medians, and their ratios to noise as drawn; quartiles of the steps' own ratios."""
+    ways = {}
+    for way, values in found.items():
+        turns = np.array(values) / np.array(found[PLAIN])
+        quartiles = np.quantile(turns, [0.25, 0.5, 0.75]).round(4).tolist()
+        ratio = round(median(values) / median(found[PLAIN]), 4)
+        ways[way] = {"ms": round(median(values), 2), "ratio": ratio, "of_a_turn": quartiles}
+    return ways
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.training_step", description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--width", type=int, default=16, help="channels of the finest scale")
+    parser.add_argument("--steps", type=int, default=40, help="of each way")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(argv)
+    kind = torch.device(options.device).type
+    if kind == "cpu":
+        torch.set_num_threads(1)
+    ways = summary(measured(options))
+    for way, found in ways.items():
+        print(f"{way:9} {found['ms']:9.2f} ms a step, {found['ratio']:.3f} of noise as drawn")
+    settings = {"batch": options.batch, "width": options.width, "steps": options.steps}
+    device = record.device_facts(kind, 1)
+    print(record.save(options.out, device, settings=settings, ways=ways))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
