@@ -5,9 +5,9 @@
 
 Steps with noise as drawn, assigned in the step, and assigned by ``prefetch`` take turns; what is
 timed is all of a step, from asking for the batch to the updated weights. On a CPU the model has one
-thread, and the others are there for ``prefetch``. The ratios are those of medians: of what the clock
-shows, which takes an idle machine, and on a CPU of the processor time of the thread that trains,
-which is what a step takes where there is a core to spare. Writes a record to
+thread, and the others are there for ``prefetch``. The ratios are those of medians: of what the
+clock shows, which takes an idle machine, and on a CPU of the processor time of the thread that
+trains, which is what a step takes where there is a core to spare. Writes a record to
 bench/results/training_step/.
 """
 
