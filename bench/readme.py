@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import fuzz, headline, product, report, schema, tables, worst_case
+from . import fuzz, headline, product, report, schema, shapes, tables, worst_case
 from .record import RESULTS, ROOT
 
 README = ROOT / "README.md"
@@ -36,6 +36,8 @@ def quotes() -> dict[str, str]:
         "solvers": headline.markdown(solvers),
         "whole calls": whole_calls(suite),
         "small n": small(solvers),
+        "rectangles": shapes.markdown(newest("shapes")),
+        "rectangles where peers are faster": shapes.sentence(newest("shapes")),
         "worst cases": worst_case.sentence(newest("worst_case")),
         "random problems": fuzz.sentence(newest("fuzz")),
         "eight bits": product.sentence(newest("product")),
