@@ -299,8 +299,9 @@ class _Pool:
 
     def _centred(self, x: Tensor, seen: int) -> tuple[Tensor, Tensor]:
         """Images (n, D) less the mean of all ``seen``, these included, and that mean."""
-        mean = self.mean + (x.mean(0, dtype=self.mean.dtype) - self.mean) * (len(x) / seen)
-        mean = torch.where(mean.isfinite(), mean, self.mean)  # a bad image spoils its batch only
+        mean = self.mean.lerp(x.mean(0, dtype=self.mean.dtype), len(x) / seen)
+        if not validation.may_look(x):  # where bad images were not refused, they spoil this batch
+            mean = torch.where(mean.isfinite(), mean, self.mean)
         return x.to(mean.dtype) - mean, mean
 
     def _cost(self, centred: Tensor) -> Tensor:
