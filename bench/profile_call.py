@@ -113,7 +113,7 @@ def staged_solver(seconds: Seconds, exact: bool) -> Callable[[np.ndarray], None]
     def solve(cost: np.ndarray) -> None:
         n, width = cost.shape
         index, work = np.empty(n, np.int64), np.zeros(SLOTS, np.int64)
-        options, empty = (np.inf, exact, TOL, False), (np.empty(2), np.empty(n))
+        options, empty = (np.inf, exact, TOL, False, True), (np.empty(2), np.empty(n))
         status = staged(cost, width, *options, np.empty(width), index, *empty, work)
         if status != solver.SOLVED:
             raise RuntimeError(f"the staged solver stopped with status {status}")
