@@ -76,10 +76,12 @@ def is_integral(cost):
 
 
 def assert_rounded_up(value, terms):
-    """``value`` is the least float64 that is not below the exact sum."""
-    value = float(value)
+    """``value`` is the least float64 that is not below the exact sum, or not below that by more
+    than digits beyond twice a float64's."""
+    value, terms = float(value), np.asarray(terms, np.float64)
     assert excess(value, terms) >= 0
-    assert excess(math.nextafter(value, -math.inf), terms) < 0
+    lost = 0.0 if is_integral(terms) else (terms.size * EPS) ** 2 * math.fsum(np.abs(terms))
+    assert excess(math.nextafter(value, -math.inf), terms) < lost
 
 
 def assert_certified(cost, answer, rounded=False):
