@@ -98,7 +98,7 @@ def test_a_version_that_draws_in_another_way_is_told(latents):
     util = types.ModuleType("train_util")
     util.get_noise_noisy_latents_and_timesteps = lambda args, noise_scheduler, latents: None
     kohya.patch(util)
-    with pytest.raises(RuntimeError, match="drew no noise in the shape of latents"):
+    with pytest.raises(RuntimeError, match="drew no noise in the shape of its images"):
         util.get_noise_noisy_latents_and_timesteps(None, None, latents)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..pairing import assign_noise
-from .draws import PairedDraw
+from .draws import paired_call
 
 
 class AssignedNoise:
@@ -69,8 +69,10 @@ class AssignedNoise:
     def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
         if hasattr(super(), "p_losses"):
             return super().forward(images, *args, **kwargs)  # type: ignore[misc]
-        with PairedDraw(images, self.pair_noise):
-            return super().forward(images, *args, **kwargs)  # type: ignore[misc]
+        forward = super().forward  # type: ignore[misc]
+        return paired_call(
+            forward, type(self).__name__, images, self.pair_noise, images, *args, **kwargs
+        )
 
     def noise_assignment(self, x_start: Tensor, noise: Tensor) -> Tensor:
         """What ``immiscible=True`` calls in ``q_sample``, too late: leaves the order as it is."""

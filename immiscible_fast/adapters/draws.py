@@ -46,20 +46,36 @@ class PairedDraw(TorchFunctionMode):
         return self.pair(images, result)
 
 
-def pairing_draws(function: Callable[..., Any], name: str, pair: Pair) -> Callable[..., Any]:
-    """``function`` with the first noise that it draws paired with its argument ``name``."""
+# A compiler that traces the entry of a mode leaves it out, silently.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def paired_call(
+    function: Callable[..., Any], name: str, x: Tensor, pair: Pair, /, *args: Any, **kwargs: Any
+) -> Any:
+    """``function(*args, **kwargs)``, its first noise in the shape of x paired with its images.
+
+    Raises
+    ------
+    RuntimeError
+        If it drew none: another version of somebody else's code. ``name`` says whose.
+    """
+    with PairedDraw(x, pair) as draw:
+        result = function(*args, **kwargs)
+    if not draw.drawn:
+        raise RuntimeError(
+            f"{name} drew no noise in the shape of its images, {tuple(x.shape)}: this version of "
+            "it cannot be adapted so"
+        )
+    return result
+
+
+def pairing_draws(function: Callable[..., Any], images: str, pair: Pair) -> Callable[..., Any]:
+    """``function`` with the first noise that it draws paired with its argument ``images``."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with PairedDraw(signature.bind(*args, **kwargs).arguments[name], pair) as draw:
-            result = function(*args, **kwargs)
-        if not draw.drawn:
-            raise RuntimeError(
-                f"{function.__name__} drew no noise in the shape of {name}, {tuple(draw.x.shape)}: "
-                "this version of it cannot be adapted so"
-            )
-        return result
+        x = signature.bind(*args, **kwargs).arguments[images]
+        return paired_call(function, function.__name__, x, pair, *args, **kwargs)
 
     return wrapped
 
