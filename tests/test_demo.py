@@ -19,7 +19,7 @@ from immiscible_fast.demo.frechet import FrechetMeter, Gaussian, fit_gaussian, f
 from immiscible_fast.demo.model import VelocityMLP, euler_sample
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, Costs, Report, in_words
 from immiscible_fast.demo.settings import SAMPLING_STEPS, DemoSettings, OptionError
-from immiscible_fast.demo.train import Arm, flow_loss, train_pair
+from immiscible_fast.demo.train import Arm, flow_loss, train_pair, train_small
 
 TINY = {"seeds": 1, "steps": 3, "batch": 16}
 
@@ -76,6 +76,18 @@ def test_the_oracle_tells_a_wrong_pairing(batch):
     assert float(flow_loss(Oracle(x.roll(1, 0)), x, t, noise, True, "auto").value) > 0.1
 
 
+def test_small_batches_learn_from_the_noise_of_a_pool(digits, monkeypatch):
+    """Noise that is worth nothing makes the second model worse, and leaves the first as it is."""
+    images, meter = digits
+    settings = DemoSettings(seeds=1, steps=200)
+    first = train_small(images, meter, settings, 0)
+    monkeypatch.setattr(train.NoisePool, "take", lambda pool, x: torch.zeros_like(x))
+    second = train_small(images, meter, settings, 0)
+    np.testing.assert_array_equal(first[0], second[0])
+    assert (second[1] > first[1]).any()
+    assert (first[0] != first[1]).all()
+
+
 def test_arms_differ_in_the_pairing_only(batch):
     x, t, noise = batch
     initial = VelocityMLP(5, torch.Generator().manual_seed(0))
@@ -94,12 +106,14 @@ def test_training_learns_and_reports_every_step(digits):
     settings = DemoSettings(seeds=1, steps=60, batch=64)
     calls = []
     result = train_pair(images, meter, settings, 0, lambda: calls.append(1))
-    assert len(calls) == 60
+    assert len(calls) == 60 + 30
     assert result.frechet.shape == (len(settings.checkpoints), 2, len(SAMPLING_STEPS))
     assert result.pair_distance.shape == result.step_ms.shape == (60, 2)
     assert (result.pair_distance[:, 1] < result.pair_distance[:, 0]).all()
     assert (result.frechet[-1] < result.frechet[0]).all()
     assert 0 < result.floor < result.frechet[-1].min()
+    assert result.frechet_small.shape == (2, len(SAMPLING_STEPS))
+    assert np.isfinite(result.frechet_small).all()
     assert (result.noise_ms <= result.step_ms).all()
 
 
@@ -163,6 +177,7 @@ def test_demo_writes_its_files_and_repeats_itself(tmp_path, capsys):
     for key in (
         "frechet",
         "frechet_128_sampling_steps",
+        "frechet_batches_of_4",
         "floor",
         "verdicts",
         "pair_distance",
@@ -173,7 +188,13 @@ def test_demo_writes_its_files_and_repeats_itself(tmp_path, capsys):
     assert np.shape(first["frechet"]["assigned"]) == (1, 2, len(SAMPLING_STEPS))
     assert first["pair_distance"]["assigned"] < first["pair_distance"]["plain"]
     printed = " ".join(capsys.readouterr().out.split())
-    for words in ("Frechet distance", "32 sampling", "assignment took", "demo.png", "demo.json"):
+    for words in (
+        "Frechet distance",
+        "32 sampling",
+        "assignment took",
+        "a pool of 512",
+        "demo.png",
+    ):
         assert words in printed
 
 
@@ -243,7 +264,8 @@ def report_of(frechet, steps=4):
     frechet = np.asarray(frechet, dtype=float)
     settings = DemoSettings(seeds=len(frechet), steps=steps)
     costs = Costs(0.5, 1.0, 3.0, 4.0, 2.0, 1.5)
-    return Report(settings, "data", frechet, frechet[:, -1, :, -1], 0.01, costs)
+    small = frechet[:, -1]
+    return Report(settings, "data", frechet, small[..., -1], small, 0.01, costs)
 
 
 def test_verdicts_need_all_seeds_and_a_visible_change():
@@ -258,6 +280,8 @@ def test_verdicts_need_all_seeds_and_a_visible_change():
     assert "clearly higher Frechet distance with 2 (+75%) sampling steps." in words
     assert "no clear difference with 4 (-15%), 8 (-2%) and 32 (+0%) sampling steps." in words
     assert "helped in 3, made no clear difference in 9 and hurt in 3" in words
+    assert "a pool of 512 were, after 2 training steps, 1.00 and 0.55 with 1 (clearly low" in words
+    assert "1.00 and 1.75 with 2 (clearly higher), 1.00 and 0.85 with 4 (no clear diff" in words
     assert "plain noise was then 1.000 and that of assigned noise 1.000 (+0%): no clear" in words
     assert "never reached that" in words
     assert "1.00 ms (median) of a step of 4.00 ms, 25%" in words

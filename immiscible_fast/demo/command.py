@@ -88,10 +88,10 @@ def _train_all(images: ImageSet, settings: DemoSettings, console: Console) -> li
         TimeRemainingColumn(),
         console=console,
     )
-    results = []
+    results, steps = [], settings.steps + settings.small_steps
     with progress:
         tasks = {
-            seed: progress.add_task(f"seed {seed}, both models", total=settings.steps, start=False)
+            seed: progress.add_task(f"seed {seed}", total=steps, start=False)
             for seed in settings.run_seeds
         }
         for seed, task in tasks.items():

@@ -12,7 +12,7 @@ import torch
 
 from .. import __version__
 from .report import Report, in_words
-from .settings import ARMS, MANY_STEPS, SAMPLING_STEPS
+from .settings import ARMS, MANY_STEPS, SAMPLING_STEPS, SMALL_BATCH
 
 MEASURE = (
     "squared Frechet distance of Gaussians fitted to the pixels on the images' principal axes "
@@ -39,6 +39,9 @@ def write_json(report: Report, path: Path) -> None:
         },
         f"frechet_{MANY_STEPS}_sampling_steps": {  # [seed], after the last training step
             arm: report.frechet_many[:, i].tolist() for i, arm in enumerate(ARMS)
+        },
+        f"frechet_batches_of_{SMALL_BATCH}": {  # [seed][sampling steps], after half the steps
+            arm: report.frechet_small[:, i].tolist() for i, arm in enumerate(("plain", "pool"))
         },
         "floor": report.floor,
         "verdicts": report.verdicts,

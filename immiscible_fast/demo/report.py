@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .settings import MANY_STEPS, SAMPLING_STEPS, DemoSettings
+from .settings import MANY_STEPS, POOL, SAMPLING_STEPS, SMALL_BATCH, DemoSettings
 from .train import SeedResult
 
 HELPED, UNCLEAR, HURT = "helped", "no clear difference", "hurt"
+COMPARED = {HELPED: "clearly lower", UNCLEAR: "no clear difference", HURT: "clearly higher"}
 CLEAR_CHANGE = 0.05
 WORSENED = 1.2  # last distance over the best before it, from where the report speaks of it
 
@@ -50,6 +51,7 @@ class Report:
     data: str
     frechet: Array  # (seeds, checkpoints, arms, sampling steps)
     frechet_many: Array  # (seeds, arms), at the end, with MANY_STEPS sampling steps
+    frechet_small: Array  # (seeds, 2, sampling steps), in small batches: plain noise, from a pool
     floor: float
     costs: Costs
 
@@ -108,7 +110,8 @@ def make_report(
     frechet = np.stack([result.frechet for result in results])
     floor = float(np.mean([result.floor for result in results]))
     many = np.stack([result.frechet_many for result in results])
-    return Report(settings, data, frechet, many, floor, costs)
+    small = np.stack([result.frechet_small for result in results])
+    return Report(settings, data, frechet, many, small, floor, costs)
 
 
 def in_words(report: Report) -> list[str]:
@@ -120,6 +123,7 @@ def in_words(report: Report) -> list[str]:
         *_best_of_each(report),
         *_worsening(report),
         _costs(report.costs),
+        _in_small_batches(report),
         *_caution(report.settings.seeds),
     ]
 
@@ -144,13 +148,12 @@ def _at_the_end(report: Report) -> list[str]:
 
 
 def _with_many_steps(report: Report) -> str:
-    wording = {HELPED: "clearly lower", UNCLEAR: "no clear difference", HURT: "clearly higher"}
     plain, assigned = report.frechet_many.T
     return (
         f"With as many as {MANY_STEPS} sampling steps the distance of plain noise was then "
         f"{plain.mean():.3f} and that of assigned noise {assigned.mean():.3f} "
         f"({relative_change(plain.mean(), assigned.mean()):+.0%}): "
-        f"{wording[verdict_on(plain, assigned)]}."
+        f"{COMPARED[verdict_on(plain, assigned)]}."
     )
 
 
@@ -208,6 +211,19 @@ def _costs(costs: Costs) -> str:
         f"distance between image and noise from {costs.plain_distance:.3f} to "
         f"{costs.assigned_distance:.3f} per value, {costs.distance_removed:.1%} less. Its first "
         f"call took {costs.first_call_s:.1f} s, compilation included where there was any."
+    )
+
+
+def _in_small_batches(report: Report) -> str:
+    cells = []
+    for k, count in enumerate(SAMPLING_STEPS):
+        plain, pooled = report.frechet_small[..., k].T
+        verdict = COMPARED[verdict_on(plain, pooled)]
+        cells.append(f"{plain.mean():.2f} and {pooled.mean():.2f} with {count} ({verdict})")
+    return (
+        f"In batches of {SMALL_BATCH}, where there is little to assign, the distances of plain "
+        f"noise and of noise from a pool of {POOL} were, after {report.settings.small_steps} "
+        f"training steps, {_listed(cells)} sampling steps."
     )
 
 

@@ -10,6 +10,8 @@ from ..choices import METHODS, Method
 ARMS = ("plain", "assigned")  # noise as it was drawn, noise matched to the images
 SAMPLING_STEPS = (1, 2, 4, 8, 32)
 MOST_THREADS = 1024  # more than any machine has use for; torch starts as many as it is told
+SMALL_BATCH = 4  # of one more comparison, where noise comes from a pool
+POOL = 512  # noises that wait in it
 MANY_STEPS = 128  # sampling steps of one more comparison, after the last training step
 
 
@@ -53,6 +55,11 @@ class DemoSettings:
     def checkpoints(self) -> tuple[int, ...]:
         """Training steps after which both models are judged: halves of halves of all of them."""
         return tuple(sorted({max(1, self.steps >> shift) for shift in range(5)}))
+
+    @property
+    def small_steps(self) -> int:
+        """Training steps in small batches; they are short, but there are two more models."""
+        return max(1, self.steps // 2)
 
     @property
     def run_seeds(self) -> tuple[int, ...]:

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .. import diffuse, fast_assign
+from .. import NoisePool, diffuse, fast_assign
 from ..choices import Method
 from ..options import AssignOptions
 from .frechet import FrechetMeter
 from .model import VelocityMLP, euler_sample
-from .settings import ARMS, MANY_STEPS, SAMPLING_STEPS, DemoSettings
+from .settings import ARMS, MANY_STEPS, POOL, SAMPLING_STEPS, SMALL_BATCH, DemoSettings
 
 LEARNING_RATE = 1e-3
 AVERAGE_DECAY = 0.995
@@ -32,6 +32,8 @@ class SeedResult(NamedTuple):
 
     frechet: Array  # (checkpoints, arms, sampling steps)
     frechet_many: Array  # (arms,), of the trained models with MANY_STEPS sampling steps
+    frechet_small: Array  # (2, sampling steps), of models trained in small batches: noise as it was
+    # drawn, noise from a pool
     floor: float  # Frechet distance of as many real images, drawn with replacement
     pair_distance: Array  # (training steps, arms), mean squared distance per pixel
     noise_ms: Array  # (training steps, arms), time to make the noised batch
@@ -125,7 +127,7 @@ def train_pair(
     seed : int
         Of every random number in here.
     on_step : callable
-        Called after every training step.
+        Called after every training step, those in small batches included.
     """
     generator = torch.Generator().manual_seed(seed)
     initial = VelocityMLP(images.shape[1], generator)
@@ -147,12 +149,39 @@ def train_pair(
     return SeedResult(
         frechet=np.array(frechet),
         frechet_many=np.array([arm.judge(meter, start, [MANY_STEPS])[0] for arm in arms]),
+        frechet_small=train_small(images, meter, settings, seed, on_step),
         floor=floor,
         pair_distance=pair_distance,
         noise_ms=noise_ms,
         step_ms=step_ms,
         samples=samples,
     )
+
+
+def train_small(
+    images: Tensor,
+    meter: FrechetMeter,
+    settings: DemoSettings,
+    seed: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> Array:
+    """Train in batches of SMALL_BATCH, with noise as it is drawn and with noise from a pool.
+
+    Parameters are those of ``train_pair``; again only the noise differs. Returns the Frechet
+    distances (2, sampling steps).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    initial = VelocityMLP(images.shape[1], generator)
+    plain, pooled = (Arm(initial, False, settings.method) for _ in range(2))
+    start = torch.randn(JUDGED_SAMPLES, images.shape[1], generator=generator)
+    pool = NoisePool(POOL, generator=torch.Generator().manual_seed(seed))
+    for step in range(1, settings.small_steps + 1):
+        x = _draw_batch(images, SMALL_BATCH, generator)
+        t = torch.rand(len(x), generator=generator)
+        plain.train(x, t, torch.randn(x.shape, generator=generator), step)
+        pooled.train(x, t, pool.take(x), step)
+        on_step()
+    return np.array([arm.judge(meter, start) for arm in (plain, pooled)])
 
 
 def _draw_batch(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
