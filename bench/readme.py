@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import fuzz, headline, product, report, schema, shapes, tables, worst_case
+from . import fuzz, headline, product, report, schema, shapes, small_batches, tables, worst_case
 from .record import RESULTS, ROOT
 
 README = ROOT / "README.md"
@@ -45,6 +45,7 @@ def quotes() -> dict[str, str]:
         "memory": memory(suite),
         "sinkhorn": sinkhorn(suite),
         "demo": demo_table(demo),
+        "small batches": small_batches.short(newest("small_batches")),
         "demo, where it does not help": demo_sentence(demo),
     }
 

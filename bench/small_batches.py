@@ -29,7 +29,7 @@ from immiscible_fast.demo.model import VelocityMLP
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, verdict_on
 from immiscible_fast.demo.train import JUDGED_SAMPLES, Arm
 
-from . import families, record
+from . import families, record, tables
 
 RESULTS = record.RESULTS / "small_batches"
 SAMPLING_STEPS = (1, 4, 32)
@@ -170,6 +170,21 @@ def table(results: list[dict[str, Any]]) -> str:
             lines.append(f"| {way} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+SHORT = ("as drawn", "assigned in 4", "assigned in 64", "pool 64, batch 1", "pool 512, batch 4",
+         "best of 4, dot", "best of 16, dot")  # fmt: skip
+
+
+def short(result: dict[str, Any]) -> str:
+    """Frechet distances of some of the ways, means over the seeds, for README."""
+    head = [f"{one['data']}, {steps}" for one in result["results"] for steps in SAMPLING_STEPS]
+    head[0] += " sampling step"
+    lines = []
+    for way in SHORT:
+        means = [_frechet(one["ways"][way]).mean(0) for one in result["results"]]
+        lines.append([way, *(f"{value:.2f}" for value in np.concatenate(means))])
+    return tables.markdown(["noise", *head], lines)
 
 
 def _frechet(found: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
