@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .training.ranks import rank_generator, ranks_draw_alike
     from .training.statistics import AssignmentStats
     from .training.windows import assign_many, windowed
+    from .warming import warmup
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "select_noise",
     "sinkhorn",
     "solve_assignment",
+    "warmup",
     "windowed",
 ]
 
@@ -70,6 +72,7 @@ _MODULES = {
     "select_noise": "training.best_of_k",
     "sinkhorn": "entropic",
     "solve_assignment": "assignment",
+    "warmup": "warming",
     "windowed": "training.windows",
 }
 

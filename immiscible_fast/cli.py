@@ -43,6 +43,7 @@ The images are made up: smooth signals. Nothing is downloaded.
 DOCTOR_EXAMPLE = """\
 example:
   python -m immiscible_fast doctor
+  python -m immiscible_fast doctor --warm
 
 The exit code is 0 if every method works on every device that was found, else 1.
 """
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command == "doctor":
             from . import doctor
 
-            return doctor.main()
+            return doctor.main(**arguments)
         if command == "bench":
             return _run_bench(bench, arguments)
         return _run_demo(demo, arguments)
@@ -162,13 +163,18 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argpar
         default=argparse.SUPPRESS,
         help="what to compare; the names are below",
     )
-    commands.add_parser(
+    doctor = commands.add_parser(
         "doctor",
         help="say what is installed, and which methods work on which device",
         description="Print versions and devices, solve a small problem with every method on every "
         "device, and say\nwhere compiled code is cached.",
         epilog=DOCTOR_EXAMPLE,
         formatter_class=_Formatter,
+    )
+    doctor.add_argument(
+        "--warm",
+        action="store_true",
+        help="first compile what calls will need, and keep it on disk for later processes",
     )
     return parser, demo, bench
 

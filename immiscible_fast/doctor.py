@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import torch
 
-from . import __version__, fast_assign
+from . import __version__, fast_assign, warmup
 from .choices import METHODS, Method
 
 CORE = ("torch", "numpy", "scipy", "numba", "triton")
 EXTRAS = ("matplotlib", "pillow", "rich", "scikit-learn")
+WARMED = (torch.float32, torch.float64)
 PROBE_SIZE, PROBE_DIMENSIONS = 64, 16
 NEAR_OPTIMAL = 0.02  # share of the gain that a near-optimal method may leave on so small a problem
 
@@ -29,14 +30,21 @@ class Probe(NamedTuple):
     detail: str
 
 
-def main() -> int:
-    """Print the report; 0 if every method works on every device, else 1."""
+def main(warm: bool = False) -> int:
+    """Print the report; 0 if every method works on every device, else 1.
+
+    ``warm`` compiles first what calls on each device will need.
+    """
     _print_versions()
     devices = list(_devices())
     print("\nDevices")
     for device, description in devices:
         print(f"  {device:<14} {description}")
     works = True
+    if warm:
+        print("\nCompiling")
+        for device, _ in devices:
+            works &= _warm(device)
     for device, _ in devices:
         print(f"\nMethods on {device} ({PROBE_SIZE} images, first call and second)")
         for method in METHODS:
@@ -48,6 +56,17 @@ def main() -> int:
         print(f"  {line}")
     print("\nAll methods work." if works else "\nSome methods do not work; the reasons are above.")
     return 0 if works else 1
+
+
+def _warm(device: str) -> bool:
+    start = time.perf_counter()
+    try:
+        warmup([torch.float32] if device == "mps" else WARMED, device=device)
+    except Exception as error:  # as in ``probe_method``
+        print(f"  {device:<14} FAILS: {type(error).__name__}: {error}".splitlines()[0])
+        return False
+    print(f"  {device:<14} done in {_duration(time.perf_counter() - start)}")
+    return True
 
 
 def probe_method(method: Method, device: str) -> Probe:

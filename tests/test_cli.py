@@ -153,7 +153,7 @@ def test_runs_as_a_module():
 
 
 def test_interrupt_ends_quietly(monkeypatch):
-    def interrupt():
+    def interrupt(warm):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(doctor, "main", interrupt)
