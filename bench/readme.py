@@ -121,13 +121,16 @@ def demo_sentence(result: dict[str, Any]) -> str:
     plain, assigned = (
         mean(result["frechet_128_sampling_steps"][arm]) for arm in ("plain", "assigned")
     )
-    timing = result["timing"]
+    timing, batches_of_4 = result["timing"], result["frechet_batches_of_4"]
+    drawn, pooled = (np.mean(batches_of_4[arm], axis=0) for arm in ("plain", "pool"))
     return (
         f"With 128 of them there is none: {plain:.3f} / {assigned:.3f} after "
         f"{result['trained_steps'][-1]} training steps. Assignment took "
-        f"{timing['assignment_ms']:.2f} ms of a step of {timing['assigned_step_ms']:.2f} ms (the "
-        f"model is tiny) and removed {result['pair_distance']['removed']:.1%} of the mean squared "
-        "distance between image and noise"
+        f"{timing['assignment_ms']:.2f} ms of a step of {timing['assigned_step_ms']:.2f} ms and "
+        f"removed {result['pair_distance']['removed']:.1%} of the mean squared distance between "
+        "image and noise. In batches of 4, noise out of a pool of 512 brought the distance after "
+        f"1000 steps from {drawn[0]:.2f} to {pooled[0]:.2f} with 1 sampling step, from "
+        f"{drawn[-1]:.2f} to {pooled[-1]:.2f} with 32"
     )
 
 
