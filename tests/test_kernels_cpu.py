@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 import pytest
-from immiscible_fast.kernels.cpu import heap, vector
+from immiscible_fast.kernels.cpu import heap, scans, vector
 from immiscible_fast.kernels.cpu.certificate import certificate
 from immiscible_fast.kernels.cpu.work import SLOTS
 from numba import njit
@@ -18,27 +18,27 @@ FLAVOURS = ("distinct", "tied", "forbidden", "mostly forbidden")
 
 @njit
 def group_min(cost, i, price, groups):
-    vector.row_group_min(cost, i, price, groups)
+    scans.row_group_min(cost, i, price, groups)
 
 
 @njit
 def collect(cost, i, price, limit, index, value, q):
-    return vector.row_collect(cost, i, price, limit, index, value, q)
+    return scans.row_collect(cost, i, price, limit, index, value, q)
 
 
 @njit
 def top2(cost, i, price):
-    return vector.row_top2(cost, i, price)
+    return scans.row_top2(cost, i, price)
 
 
 @njit
 def top2_of_list(value, i, price, index, count):
-    return vector.list_top2(value, i, price, index, count)
+    return scans.list_top2(value, i, price, index, count)
 
 
 @njit
 def minimum(cost, i, price):
-    return vector.row_min(cost, i, price)
+    return scans.row_min(cost, i, price)
 
 
 def poisoned(rows, width, dtype):

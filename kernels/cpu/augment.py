@@ -25,9 +25,9 @@ from .candidates import exact_bound, refill_all
 from .heap import OUTSIDE, heap_pop, heap_put
 from .jit import inlined_kernel, kernel
 from .reduction import BIDS_PER_ROW, reduce_rows
+from .scans import row_collect, row_min
 from .statistics import smallest
 from .ties import match_ties
-from .vector import row_collect, row_min
 from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS, STOP
 
 CLOSED = -2  # place of a column whose distance is final

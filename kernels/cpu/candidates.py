@@ -16,7 +16,8 @@ import numpy as np
 from numba import njit
 
 from .jit import inlined_kernel, kernel
-from .vector import GROUPS, list_top2, row_collect, row_group_min, row_top2
+from .scans import list_top2, row_collect, row_group_min, row_top2
+from .vector import GROUPS
 from .work import BID_SCANS, PASS_SCANS, STOP
 
 ROOM = 64  # columns a list can hold

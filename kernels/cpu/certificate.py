@@ -25,8 +25,8 @@ import numpy as np
 from numba import njit
 
 from .jit import inlined_kernel, kernel
+from .passes import row_least
 from .statistics import smallest
-from .vector import row_least
 from .work import PASS_SCANS, STOP
 
 HIGH, LOW, LOST = range(3)

@@ -21,8 +21,10 @@ import numpy as np
 from numba import njit
 
 from .jit import kernel
+from .passes import column_min, row_relax, row_survey
 from .reduction import BIDS_PER_ROW
-from .vector import WIDTH, column_min, row_relax, row_survey, row_top2
+from .scans import row_top2
+from .vector import WIDTH
 from .work import PASS_SCANS, PATHS, REDUCTIONS, ROW_RELAXATIONS
 
 

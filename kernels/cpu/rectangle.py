@@ -18,8 +18,9 @@ from numba import njit
 from .augment import find_paths
 from .candidates import refill
 from .jit import kernel
+from .passes import row_survey
 from .reduction import bid, reduce_rows
-from .vector import row_survey, row_top2
+from .scans import row_top2
 from .work import BID_SCANS, PASS_SCANS, STOP
 
 BIDS_PER_ROW = 16

@@ -17,7 +17,7 @@ import numpy as np
 
 from .candidates import exact_bound, refill
 from .jit import inlined_kernel, kernel
-from .vector import list_top2, row_top2
+from .scans import list_top2, row_top2
 from .work import BID_SCANS, REDUCTIONS, STOP
 
 BIDS_PER_ROW = 4

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from .jit import kernel
-from .vector import row_collect, row_min, row_top2
+from .scans import row_collect, row_min, row_top2
 from .work import DUAL_SCANS, PASS_SCANS, STOP, TIE_SCANS
 
 PHASES = 12  # of breadth-first search, each of at most one scan a row
