@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .training.prefetch import prefetch
     from .training.ranks import rank_generator, ranks_draw_alike
     from .training.statistics import AssignmentStats
-    from .training.windows import assign_many, windowed
+    from .training.together import assign_many
+    from .training.windows import windowed
     from .warming import warmup
 
 __version__ = "0.1.0"
@@ -57,7 +58,7 @@ _MODULES = {
     "Coupling": "entropic",
     "Diffused": "diffusion",
     "NoisePool": "training.pool",
-    "assign_many": "training.windows",
+    "assign_many": "training.together",
     "assign_noise": "pairing",
     "assign_noise_": "pairing",
     "assignment_to_indices": "drop_in",
