@@ -3,14 +3,28 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test aot aot-oldest aot-newest floors sdist-check lint bench bench-full headline product shapes worst-case fuzz report gpu-check clean
+
+.PHONY: demo check test docs quotes aot aot-oldest aot-newest floors sdist-check lint bench bench-full \
+	headline product shapes worst-case fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
 
+# Before every commit: what takes about a minute.
+check: lint .venv/test-ready
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
+
 # In as many processes as there are cores; in one, and whatever else, by ARGS="-n0 -x tests/test_ops.py".
 test: .venv/test-ready
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# The pages of docs/ and the interface, from its docstrings.
+docs: .venv/test-ready
+	$(BIN)/mkdocs build --strict
+
+# The figures of README and docs/, out of the newest results.
+quotes: .venv/bench-ready
+	$(BIN)/python -m bench.quotes
 
 aot: .venv/ready
 	$(BIN)/python -m tests.ahead_of_time --all
@@ -92,7 +106,7 @@ gpu-check:
 
 # Other people's projects, without what the adapters do not need of them.
 .venv/test-ready: .venv/ready
-	$(PIP) -e ".[adapters-need]"
+	$(PIP) -e ".[adapters-need,docs]"
 	$(PIP) --no-deps accelerate denoising-diffusion-pytorch diffusers ema-pytorch lightning peft torchcfm
 	touch $@
 

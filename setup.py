@@ -33,6 +33,7 @@ ADAPTERS_NEED = [
     *("POT", "einops", "huggingface_hub", "importlib_metadata", "lightning-utilities", "psutil"),
     *("pyyaml", "regex", "requests", "safetensors", "torchmetrics", "tqdm", "transformers"),
 ]
+DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 LINT = ["mypy>=1.10", "ruff>=0.6"]
 
 setup(
@@ -58,6 +59,7 @@ setup(
         "test": TEST,
         "bench": BENCH,
         "lint": LINT,
+        "docs": DOCS,
         "adapters": ADAPTERS,
         "adapters-need": ADAPTERS_NEED,
     },

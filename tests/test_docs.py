@@ -1,15 +1,19 @@
-"""Every example in a docstring runs and prints what it says."""
+"""Every example in a docstring runs and prints what it says; the pages are complete and build."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import pkgutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import immiscible_fast
 
+ROOT = Path(__file__).parent.parent
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(immiscible_fast.__path__, "immiscible_fast.")
@@ -37,3 +41,18 @@ def test_each_public_function_has_an_example(name):
 def test_the_package_has_modules_to_test():
     assert "immiscible_fast.pairing" in MODULES
     assert "immiscible_fast.backends.numba_cpu" in MODULES
+
+
+def test_the_reference_has_every_public_name():
+    pages = " ".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.md"))
+    names = {part.split()[0] for part in pages.split("::: immiscible_fast.")[1:]}
+    assert set(immiscible_fast.__all__) <= names
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("mkdocstrings")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "immiscible_fast.fast_assign" in (tmp_path / "reference/assignment.html").read_text()

@@ -1,13 +1,15 @@
-"""What README says of results, made from the newest committed ones.
+"""What README and docs/ say of results, made from the newest committed ones.
 
-    python -m bench.readme      # the tables and sentences; those that README lacks are marked
+    python -m bench.quotes      # write it between the marks <!-- figures: NAME --> and <!-- end -->
 
-``tests/test_readme_figures.py`` wants each of them in README, and no other measured figure there.
+``tests/test_quotes.py`` wants every text on some page, up to date, and no other measured figures.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -16,12 +18,17 @@ import numpy as np
 from . import fuzz, headline, product, report, schema, shapes, small_batches, tables, worst_case
 from .record import RESULTS, ROOT
 
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKED = re.compile(r"(<!-- figures: (.+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 PAIRS = (  # family, n of the whole calls that are shown, besides all that we lose
     *(("photo", n) for n in (64, 100, 256, 512, 1024, 2048)),
     ("digits", 1024),
     ("latents", 256),
     ("wide_latents", 64),
+)
+SHORT = (  # of README: family, n
+    *(("photo", n) for n in (64, 256, 1024, 4096)),
+    *((family, 1024) for family in ("onef", "digits", "uniform")),
 )
 TYPICAL = ("photo", 1024)
 
@@ -34,6 +41,9 @@ def quotes() -> dict[str, str]:
     solvers, demo = newest("headline"), newest("demo")
     return {
         "solvers": headline.markdown(solvers),
+        "solvers, in short": headline.markdown(
+            {"rows": [r for r in solvers["rows"] if (r["family"], r["n"]) in SHORT]}
+        ),
         "whole calls": whole_calls(suite),
         "small n": small(solvers),
         "rectangles": shapes.markdown(newest("shapes")),
@@ -134,18 +144,22 @@ def demo_sentence(result: dict[str, Any]) -> str:
     )
 
 
-def in_one_line(text: str) -> str:
-    return " ".join(text.split())
+def quoted(page: Path, texts: dict[str, str]) -> str:
+    """The page with its marked texts as they should be."""
+
+    def filled(found: re.Match[str]) -> str:
+        mark, name, here, end = found.groups()
+        around = "\n" if here.startswith("\n") else ""
+        return f"{mark}{around}{texts[name].strip()}{around}{end}"
+
+    return MARKED.sub(filled, page.read_text(encoding="utf-8"))
 
 
 def main() -> int:
-    readme = in_one_line(README.read_text(encoding="utf-8"))
-    missing = 0
-    for name, text in quotes().items():
-        here = in_one_line(text) in readme
-        missing += not here
-        print(f"## {name}{'' if here else ' (NOT IN README)'}\n\n{text}\n")
-    return min(missing, 1)
+    texts = quotes()
+    for page in PAGES:
+        page.write_text(quoted(page, texts), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":

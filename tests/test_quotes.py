@@ -1,4 +1,4 @@
-"""Every measured figure in README stands in a committed result; none that we lose is missing."""
+"""Every measured figure in README and docs/ stands in a committed result."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-MEASURED = ("How fast", "What it does to training", "Limits")  # sections
+MEASURED = ("README.md", "speed.md", "training.md", "limits.md", "methods.md")
 FIGURE = re.compile(
     r"\d[\d.,]*\s*(?:ms|us|s|seconds?|minutes?|x(?! \d)|%|times|GB|MiB|bids)(?![\w-])"
 )
@@ -27,24 +26,20 @@ def bench():
         del sys.modules[name]
 
 
-@pytest.fixture(scope="module")
-def quotes(bench):
-    module = bench("readme")
-    return {name: module.in_one_line(text) for name, text in module.quotes().items()}
+def test_pages_say_what_the_results_say(bench):
+    module = bench("quotes")
+    texts, used = module.quotes(), set()
+    for page in module.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert module.quoted(page, texts) == text, "make quotes"
+        used |= {name for _, name, _, _ in module.MARKED.findall(text)}
+    assert used == set(texts)
 
 
-def test_what_readme_says_of_results_is_what_they_say(quotes):
-    text = " ".join(README.split())
-    assert [name for name, quote in quotes.items() if quote not in text] == []
-
-
-def test_readme_has_no_other_measured_figures(quotes):
-    text = " ".join(README.split())
-    for quote in quotes.values():
-        text = text.replace(quote, "")
-    for title in MEASURED:
-        section = text.split(f"## {title} ")[1].split(" ## ")[0]
-        assert FIGURE.findall(section) == []
+def test_pages_have_no_other_measured_figures(bench):
+    module = bench("quotes")
+    for page in (page for page in module.PAGES if page.name in MEASURED):
+        assert FIGURE.findall(module.MARKED.sub("", page.read_text(encoding="utf-8"))) == []
 
 
 def test_the_report_is_that_of_the_committed_results(bench, tmp_path):
@@ -57,6 +52,6 @@ def test_the_report_is_that_of_the_committed_results(bench, tmp_path):
 
 
 def test_a_committed_run_of_random_problems_has_no_failures(bench):
-    result = bench("readme").newest("fuzz")
+    result = bench("quotes").newest("fuzz")
     assert result["failures"] == []
     assert result["problems"] >= 100_000
