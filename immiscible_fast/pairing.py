@@ -15,8 +15,8 @@ from . import ops, validation
 from .assignment import DEFAULT_TOL
 from .backends.select import on_gpu
 from .choices import METHODS, METRICS, Method, Metric
+from .costs import flatten_samples, outside_autocast, working_dtype
 from .options import AssignOptions, ConditionsLike, Labels, check_options
-from .pairwise import flatten_samples, outside_autocast, working_dtype
 from .training.conditions import assign_with_conditions, check_conditions
 from .training.statistics import AssignmentStats, statistics
 

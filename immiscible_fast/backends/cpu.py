@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import validation
-from ..pairwise import centred_product, cost_matrix, normalized, product, working_dtype
+from ..costs import centred_product, cost_matrix, normalized, product, working_dtype
 from .select import warn_solved_on_cpu
 from .solution import Answer, LargeConstants, Solution
 from .transpose import inverse, transposed

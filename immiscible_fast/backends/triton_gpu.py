@@ -29,7 +29,7 @@ from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
 from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
-from ..pairwise import cost_matrix as reference_costs
+from ..costs import cost_matrix as reference_costs
 from .solution import Answer
 
 P = ParamSpec("P")

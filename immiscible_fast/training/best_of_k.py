@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import validation
-from ..pairwise import normalized
+from ..costs import normalized
 
 SCORES = ("dot", "euclidean")
 

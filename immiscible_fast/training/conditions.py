@@ -22,7 +22,8 @@ from torch import Tensor
 from .. import validation
 from ..assignment import solve_assignment
 from ..choices import Method, Metric
-from ..pairwise import pairwise_cost, working_dtype
+from ..costs import working_dtype
+from ..pairwise import pairwise_cost
 
 HALVINGS = 10  # of the search for a weight, each a solve
 

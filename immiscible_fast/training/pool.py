@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .. import validation
 from ..assignment import solve_assignment
-from ..pairwise import outside_autocast, pairwise_cost
+from ..costs import outside_autocast
+from ..pairwise import pairwise_cost
 
 _Key = tuple[tuple[int, ...], torch.dtype, int | None]  # shape of an image, dtype, class
 

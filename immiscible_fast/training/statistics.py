@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..choices import Metric
-from ..pairwise import normalized, working_dtype
+from ..costs import normalized, working_dtype
 
 
 class AssignmentStats(NamedTuple):

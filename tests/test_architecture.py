@@ -1,0 +1,66 @@
+"""Imports go one way, wherever in a file they stand; and what is not compiled is typed."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {"immiscible_fast": ROOT / "immiscible_fast", "immiscible_fast.kernels": ROOT / "kernels"}
+
+
+def modules():
+    """Path of every module of the package, by name."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *parts]).removesuffix(".__init__")] = path
+    return found
+
+
+def imported(name, path):
+    """Full names that a module imports, its own late ones too."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            base = ".".join(filter(None, (above, node.module)))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """What each module depends on; ``ops`` imports the backends by name."""
+    every = modules()
+    graph = {}
+    for name, path in every.items():
+        wanted = {w if w in every else w.rpartition(".")[0] for w in imported(name, path)}
+        graph[name] = {w for w in wanted if w in every and every[w].name != "__init__.py"}
+    graph["immiscible_fast.ops"] |= {m for m in every if m.startswith("immiscible_fast.backends.")}
+    del graph["immiscible_fast"]
+    return graph
+
+
+def test_no_module_depends_on_itself(graph):
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a circle
+    assert order.index("immiscible_fast.costs") < order.index("immiscible_fast.ops")
+    assert order.index("immiscible_fast.ops") < order.index("immiscible_fast.pairing")
+
+
+def test_kernels_know_nothing_of_the_package(graph):
+    for name, wanted in graph.items():
+        if name.startswith("immiscible_fast.kernels."):
+            assert all(w.startswith("immiscible_fast.kernels.") for w in wanted), name
+
+
+def test_adapters_and_demo_are_nobodys_need(graph):
+    for name, wanted in graph.items():
+        for room in ("adapters", "demo"):
+            if f".{room}" not in name and not name.endswith((".cli", ".doctor", "__main__")):
+                assert not [w for w in wanted if f".{room}" in w], name
