@@ -305,11 +305,3 @@ def test_few_samples_still_fill_a_device_and_many_get_wide_tiles():
         many = launch_parameters(4096, 4096, 3072, torch.float16, capability)
         assert (many.BLOCK_N, many.BLOCK_M) == (128, 256)
     assert launch_parameters(4096, 4096, 3072, torch.float16, AMD).num_stages == 2
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="times of a GPU need one")
-def test_the_benchmark_measures_every_type():
-    gpu_pairwise = pytest.importorskip("bench.gpu_pairwise")
-    rows = gpu_pairwise.measure(sizes=((2, 130, 64),))
-    assert {row["type"] for row in rows} == set(gpu_pairwise.TYPES)
-    assert all(row["median_ms"] > 0 and row["error"] < 0.1 for row in rows)
