@@ -122,13 +122,21 @@ def batch_of_costs(batch: int, n: int, seed: int = 0) -> Matrix:
 
 def photo(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     """Patches of 3 x 32 x 32 cut from scikit-learn's two photographs, scaled to [-1, 1]."""
+    return photo_patches(rng, n)[0]
+
+
+def photo_patches(
+    rng: np.random.Generator, n: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Those patches (n, 3, 32, 32), and the number of the photograph that each is from (n,)."""
     pictures = _photographs()
-    out = np.empty((n, 3, 32, 32), np.float32)
+    out, source = np.empty((n, 3, 32, 32), np.float32), np.empty(n, np.int64)
     for k in range(n):
-        picture = pictures[rng.integers(len(pictures))]
+        source[k] = rng.integers(len(pictures))
+        picture = pictures[source[k]]
         top, left = rng.integers(picture.shape[0] - 32), rng.integers(picture.shape[1] - 32)
         out[k] = picture[top : top + 32, left : left + 32].transpose(2, 0, 1)
-    return out
+    return out, source
 
 
 def digits(rng: np.random.Generator, n: int) -> NDArray[np.float32]:

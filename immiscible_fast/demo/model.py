@@ -24,16 +24,18 @@ class VelocityMLP(nn.Module):
         Of an image.
     generator : torch.Generator
         Draws the initial weights; the global random state is not touched.
+    width : int
+        Of the hidden layers.
     """
 
     frequencies: Tensor
 
-    def __init__(self, dimensions: int, generator: torch.Generator) -> None:
+    def __init__(self, dimensions: int, generator: torch.Generator, width: int = WIDTH) -> None:
         super().__init__()
         time = 2 * FREQUENCIES + 1
-        self.enter = _linear(dimensions + time, WIDTH, generator)
-        self.blocks = nn.ModuleList(_linear(WIDTH, WIDTH, generator) for _ in range(BLOCKS))
-        self.leave = _linear(WIDTH, dimensions, generator)
+        self.enter = _linear(dimensions + time, width, generator)
+        self.blocks = nn.ModuleList(_linear(width, width, generator) for _ in range(BLOCKS))
+        self.leave = _linear(width, dimensions, generator)
         self.gate = _linear(time, 1, generator)
         octaves = torch.arange(FREQUENCIES) / 4
         self.register_buffer("frequencies", math.pi * 2**octaves)

@@ -1,0 +1,1 @@
+"""Does training with paired noise help? One runner, a grid of runs, the page of what came out."""

@@ -1,0 +1,197 @@
+"""What pairing does to the noise: how much nearer it is, and whether it is Gaussian still.
+
+    python -m bench.training.gaussian          # both tables, to bench/results/training/
+
+Distance: mean over the pairs of |x - e| and |x - e|^2, after assignment over before, on photo
+patches and digits for some n. With x centred, the best of n noises for an image leans towards it by
+about sqrt(2 ln n), and by no more, so that of the mean squared distance (|x|^2 + D) at most
+2 |x| sqrt(2 ln n) can go; of the distance itself half that share, |x| sqrt(2 ln n) / (|x|^2 + D).
+
+Gaussian: all noise that went to the images of many batches, beside fresh noise: the mean square of
+standardised means and the variance of coordinates, and two-sample Kolmogorov-Smirnov tests of
+norms, of coordinates and of projections on the mean image, on the first principal axis and on a
+random one. Each noise is tested; that values of one noise or batch depend on each other is allowed
+for by testing one value a noise, and assignment within a batch only makes batches more alike. A
+pool holds back what suits nobody, 512 noises at any time: the last row counts these, too.
+``lean`` is the mean of e . (x - mean) / |x - mean| over the pairs: what pairing is for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from immiscible_fast import NoisePool, assign_noise, select_noise
+
+from .. import record
+from . import data
+from .settings import Settings
+
+RESULTS = record.RESULTS / "training"
+SIZES = (128, 256, 512, 1024)
+PAPER = {128: 1.93, 256: 2.16, 512: 2.32, 1024: 2.44}  # % of the mean distance, CIFAR-10
+ROUNDS = 8192  # noises, at the least, that a row of the first table is a mean of
+BATCH, NOISES = 64, 8192
+REJECTED = 1e-3  # p below which a test says that noise is not Gaussian
+KINDS = (
+    "plain", "assigned", "assigned within classes",
+    "pool 512, batch 4", "pool 512, batch 4, with those that wait",
+    "best of 4, dot", "best of 4, euclidean", "best of 16, dot",
+)  # fmt: skip
+
+
+def predicted(norm: float, square: float, n: int) -> float:
+    """The share of the mean distance that can go at most, for images of mean norm ``norm`` (from
+    their mean) whose mean squared distance to their noise is ``square``."""
+    return norm * math.sqrt(2 * math.log(n)) / square
+
+
+def reduction(x: Tensor, sizes: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+    """For images (N, D) and each n: shares of the distance that assignment removes, in percent."""
+    rows = []
+    generator = torch.Generator().manual_seed(0)
+    norm, dim = float((x - x.mean(0)).norm(dim=1).mean()), x.shape[1]
+    raw = float(x.norm(dim=1).square().mean())
+    for n in sizes:
+        before, after = torch.zeros(2), torch.zeros(2)
+        for _ in range(max(1, rounds // n)):
+            batch = x[torch.randperm(len(x), generator=generator)[:n]]
+            noise = torch.randn(batch.shape, generator=generator)
+            for sums, paired in ((before, noise), (after, assign_noise(batch, noise))):
+                distance = (batch - paired).norm(dim=1)
+                sums += torch.stack([distance.sum(), distance.square().sum()])
+        removed = (100 * (1 - after / before)).tolist()
+        limit = 100 * predicted(norm, raw + dim, n)
+        rows.append({"n": n, "distance": removed[0], "squared": removed[1], "theory": limit})
+    return rows
+
+
+@dataclass
+class Noises:
+    """All noise that one kind of pairing gave to images (N, D) of classes (N,)."""
+
+    noise: Tensor
+    waiting: Tensor  # (W, D), drawn and not yet given
+    x: Tensor
+    labels: Tensor
+
+
+def given(kind: str, images: Tensor, labels: Tensor, count: int) -> Noises:
+    """Noise for ``count`` images drawn in batches."""
+    generator = torch.Generator().manual_seed(1)
+    index = torch.randint(len(images), (count,), generator=generator)
+    x, classes = images[index], labels[index]
+    mean = images.mean(0)
+    pool = NoisePool(512, generator=generator)
+    best = {f"best of {k}, {score}": (k, score) for k in (4, 16) for score in ("dot", "euclidean")}
+
+    def take(rows: Tensor) -> Tensor:
+        if kind.startswith("pool"):
+            return torch.cat([pool.take(x[part]) for part in rows.split(4)])
+        if kind in best:
+            k, score = best[kind]
+            return select_noise(x[rows], k, score=score, center=mean, generator=generator)
+        noise = torch.randn(len(rows), x.shape[1], generator=generator)
+        if kind == "assigned":
+            return assign_noise(x[rows], noise)
+        if kind == "assigned within classes":
+            return assign_noise(x[rows], noise, labels=classes[rows])
+        return noise
+
+    noise = torch.cat([take(rows) for rows in torch.arange(count).split(BATCH)])
+    waiting = noise[:0]
+    if kind.endswith("wait"):
+        waiting = pool.state_dict()["pools"][0]["noise"]
+    return Noises(noise, waiting, x, classes)
+
+
+def examine(found: Noises, images: Tensor) -> dict[str, float]:
+    """Moments of the noise, and p values of its tests against fresh noise."""
+    noise = torch.cat([found.noise, found.waiting])
+    count, dim = noise.shape
+    fresh = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2))
+    mean = images.mean(0)
+    lean = torch.nn.functional.normalize(found.x - mean, dim=1)
+    axes = torch.linalg.svd(images - mean, full_matrices=False)[2]
+    random = torch.randn(dim, generator=torch.Generator().manual_seed(3))
+    along: dict[str, Callable[[Tensor], Tensor]] = {
+        "norms": lambda e: e.norm(dim=1),
+        "coordinates": lambda e: e[torch.arange(count), torch.arange(count) % dim],
+        "mean image": lambda e: e @ torch.nn.functional.normalize(mean, dim=0),
+        "first axis": lambda e: e @ axes[0],
+        "random axis": lambda e: e @ torch.nn.functional.normalize(random, dim=0),
+    }
+    tests = {
+        f"p {name}": float(stats.ks_2samp(of(noise).numpy(), of(fresh).numpy()).pvalue)
+        for name, of in along.items()
+    }
+    largest = 0.0  # of the means in each class: what a model that is told the class could use
+    for label in found.labels.unique():
+        part = found.noise[found.labels == label]
+        largest = max(largest, float((part.mean(0) * math.sqrt(len(part))).square().mean()))
+    return {
+        "lean": float((lean * found.noise).sum(1).mean()),
+        "mean square of means": float((noise.mean(0) * math.sqrt(count)).square().mean()),
+        "of means in a class": largest,
+        "variance": float(noise.var()),
+        "length": float(noise.square().sum(1).mean() / dim),
+        **tests,
+    }
+
+
+def gaussian(row: dict[str, Any]) -> bool:
+    """Whether no test rejects, with means and variances as of independent noise or nearer."""
+    tests = [float(value) for key, value in row.items() if key.startswith("p ")]
+    return min(tests) > REJECTED and float(row["mean square of means"]) < 2
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.training.gaussian",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--noises", type=int, default=NOISES)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    wanted = {"photo patches": Settings(data="patches", size=32), "digits": Settings()}
+    distances, moments = [], []
+    for name, settings in wanted.items():
+        images = data.load(settings)
+        x = images.take(torch.arange(len(images.pixels))).flatten(1)
+        for row in reduction(x, tuple(options.sizes), options.noises):
+            distances.append({"data": name, "dim": x.shape[1], **row})
+            print(distances[-1], flush=True)
+    images = data.load(Settings())
+    x = images.pixels.flatten(1)
+    for kind in KINDS:
+        row = {"noise": kind, **examine(given(kind, x, images.labels, options.noises), x)}
+        moments.append({"data": "digits", "batch": BATCH, "noises": options.noises, **row})
+        print(moments[-1], flush=True)
+    write(options.out / "distance.csv", distances)
+    write(options.out / "gaussian.csv", moments)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

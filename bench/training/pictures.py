@@ -1,0 +1,60 @@
+"""Samples in rows, and curves with bands: the pictures of runs and of the page."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..drawing import paper
+from ..styles import OTHERS, OURS, SCIPY
+from .tables import Group
+
+COLOURS = (SCIPY, OURS, "#009E73", *OTHERS)
+
+
+def write_rows_of_samples(rows: dict[str, Tensor], path: Path, columns: int = 24) -> None:
+    """A line of ``columns`` images (k, c, h, w) in [-1, 1] for each name."""
+    figure = paper(0.45 * columns + 1.2, 0.5 * len(rows) + 0.1)
+    grid = figure.add_gridspec(len(rows), 1, left=0.14, right=0.995, top=0.98, bottom=0.02)
+    for k, (name, images) in enumerate(rows.items()):
+        axes = figure.add_subplot(grid[k])
+        shown = ((images[:columns].clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).numpy()
+        line = np.pad(shown, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
+        picture = np.concatenate(list(line), axis=1)
+        axes.imshow(np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture)
+        axes.set_axis_off()
+        axes.text(-0.01, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def write_curves(group: Group, path: Path) -> None:
+    """Distance of pixels against training steps, for each kind of noise; bands from the least to
+    the most of the seeds."""
+    counts = sorted({n for step, n in group.points if step == group.lengths[0]})
+    figure = paper(3.2 * len(counts) + 0.8, 3.4)
+    first = None
+    for k, count in enumerate(counts):
+        axes = figure.add_subplot(1, len(counts), k + 1, sharey=first)
+        first = first or axes
+        for noise, colour in zip(group.noises, itertools.cycle(COLOURS)):
+            values = {
+                step: group.values(noise, (step, count), "pixels")
+                for step in group.lengths
+                if (step, count) in group.points
+            }
+            steps = [step for step, found in values.items() if len(found)]
+            mean = [values[step].mean() for step in steps]
+            low, high = ([getattr(values[s], kind)() for s in steps] for kind in ("min", "max"))
+            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(steps, mean, color=colour, marker="o", markersize=3, label=noise)
+        axes.set(xscale="log", yscale="log", xlabel="training steps")
+        axes.set_title(f"{count} sampling step{'s' * (count > 1)}", fontsize=10)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7)
+    first.set_ylabel("Fréchet distance of pixels")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)

@@ -1,0 +1,133 @@
+"""From the rows of the CSVs to comparisons: means, verdicts, steps to the baseline's quality."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, verdict_on
+
+from .grid import read_rows, values_of, without_noise
+
+PLAIN = "plain"
+NOT_SHOWN = ("judged", "last_only")
+MARKS = {HELPED: "+", UNCLEAR: "=", HURT: "-"}
+SEEDS = 3  # from which on there is a verdict
+Point = tuple[int, int]  # training step, sampling steps
+Curves = dict[int, dict[Point, dict[str, float]]]  # by seed and point, values by measure
+
+
+@dataclass
+class Group:
+    """Runs that differ in nothing but noise and seed."""
+
+    block: str
+    setting: dict[str, str]  # what is not a default
+    runs: dict[str, Curves] = field(default_factory=lambda: defaultdict(dict))  # by noise
+
+    @property
+    def title(self) -> str:
+        values = {"data": "digits", "model": "mlp", "objective": "flow", "batch": "64"}
+        values |= self.setting
+        parts = [values.pop("data"), values.pop("model").replace("mlp", "MLP")]
+        parts += [{"flow": "flow matching", "epsilon": "DDPM, epsilon", "v": "DDPM, v"}.get(
+            values["objective"], values["objective"])]  # fmt: skip
+        del values["objective"]
+        if values.pop("conditional", None):
+            parts.append("told the class")
+        parts.append(f"batch {values.pop('batch')}")
+        parts += [f"{key} {value}" for key, value in values.items() if key not in NOT_SHOWN]
+        return ", ".join(parts).replace("unet", "UNet")
+
+    @property
+    def noises(self) -> list[str]:
+        """Kinds of noise, plain first."""
+        return sorted(self.runs, key=lambda noise: noise != PLAIN)
+
+    @property
+    def points(self) -> list[Point]:
+        found = {point for runs in self.runs.values() for seed in runs.values() for point in seed}
+        return sorted(found)
+
+    @property
+    def lengths(self) -> list[int]:
+        return sorted({step for step, _ in self.points})
+
+    def seeds(self, noise: str) -> list[int]:
+        """Those that both this noise and plain noise have."""
+        return sorted(self.runs[noise].keys() & self.runs[PLAIN].keys())
+
+    def values(
+        self, noise: str, point: Point, measure: str, of: str | None = None
+    ) -> NDArray[np.float64]:
+        """(seeds,) of this noise, or of another one for the seeds that this one has."""
+        runs = self.runs[of or noise]
+        found = [runs[seed].get(point, {}).get(measure) for seed in self.seeds(noise)]
+        return np.array([value for value in found if value is not None])
+
+    def ratio(self, noise: str, point: Point, measure: str) -> float | None:
+        """Mean distance over that of plain noise."""
+        ours, plain = (self.values(noise, point, measure, of) for of in (noise, PLAIN))
+        return float(ours.mean() / plain.mean()) if len(ours) and len(plain) else None
+
+    def verdict(self, noise: str, point: Point, measure: str) -> str | None:
+        ours = self.values(noise, point, measure)
+        if noise == PLAIN or len(ours) < SEEDS:
+            return None
+        plain = self.values(noise, point, measure, PLAIN)
+        if measure == "right":  # more is better
+            ours, plain = 1 - ours, 1 - plain
+        return verdict_on(plain, ours)
+
+    def factors(self, noise: str, count: int, measure: str, best: bool) -> list[float | None]:
+        """For each seed: all training steps over those that this noise takes to get to what plain
+        noise ends with, or with ``best`` to the best that it had; None where it does not."""
+        found: list[float | None] = []
+        for seed in self.seeds(noise):
+            plain = _curve(self.runs[PLAIN][seed], count, measure)
+            wanted = min(plain.values()) if best else plain[max(plain)]
+            reached = first_reach(_curve(self.runs[noise][seed], count, measure), wanted)
+            found.append(None if reached is None else self.lengths[-1] / reached)
+        return found
+
+
+def _curve(points: dict[Point, dict[str, float]], count: int, measure: str) -> dict[int, float]:
+    return {step: found[measure] for (step, n), found in points.items() if n == count}
+
+
+def first_reach(curve: dict[int, float], wanted: float) -> float | None:
+    """The training step at which a curve first gets down to a value, both axes logarithmic."""
+    steps = sorted(curve)
+    if curve[steps[0]] <= wanted:
+        return float(steps[0])
+    for before, after in pairwise(steps):
+        if curve[after] <= wanted:
+            high, low = np.log(curve[before]), np.log(curve[after])
+            share = (high - np.log(wanted)) / (high - low) if high > low else 1.0
+            return float(np.exp(np.log(before) + share * np.log(after / before)))
+    return None
+
+
+def read_groups(folder: Path, blocks: list[str]) -> list[Group]:
+    """What the CSVs of these blocks have, groups in the order of their first rows."""
+    found: dict[tuple[str, str], Group] = {}
+    for block in blocks:
+        for row in read_rows(folder / f"{block}.csv"):
+            values, setting = values_of(row["run"]), without_noise(row["run"])
+            group = found.setdefault(
+                (block, setting), Group(block, values_of(setting or "default"))
+            )
+            point = int(row["train_step"]), int(row["sampling_steps"])
+            measured = {
+                name: float(row[name])
+                for name in ("pixels", "classifier", "right", "fid")
+                if row[name]
+            }
+            seed = int(values.get("seed", 0))
+            group.runs[row["noise"]].setdefault(seed, {})[point] = measured
+    return [group for group in found.values() if PLAIN in group.runs]
