@@ -249,6 +249,18 @@ def test_products_that_overflow_are_refused_in_words_about_the_samples():
         fast_assign(X * 1e30, X * 1e30)
 
 
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "dot", "manhattan"])
+@pytest.mark.parametrize("method", ["exact", "auction"])
+def test_one_cost_that_overflows_is_no_forbidden_pair(method, metric):
+    """The others make a complete assignment, but not always the cheapest."""
+    for n in (2, 70, 700):
+        x, noise = torch.zeros(n, 4), torch.zeros(n, 4)
+        x[0], noise[0] = 3e38, -1e38
+        with pytest.raises(ValueError, match="x and noise are too large"):
+            fast_assign(x, noise, metric=metric, method=method)
+        fast_assign(x.double(), noise.double(), metric=metric, method=method)
+
+
 def test_numbers_of_any_kind_are_tolerances_and_limits():
     from fractions import Fraction
 

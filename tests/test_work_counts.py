@@ -86,6 +86,14 @@ def test_ties_between_columns_left_over_end_every_search_at_once(family, method)
     assert work["list_relaxations"] + work["row_relaxations"] <= 5 * n
 
 
+@pytest.mark.parametrize("family", ["two_valued", "small_integers", "zeros"])
+@pytest.mark.parametrize("shape", [(497, 503), (690, 700)])
+def test_rows_whose_best_columns_tie_take_free_ones_in_one_pass(family, shape):
+    work = counted(FAMILIES[family](np.random.default_rng(1), *shape), proven=False)
+    assert row_scans(work) <= 2.1 * shape[0]
+    assert work["paths"] + work["pass_scans"] <= shape[0] / 20
+
+
 @pytest.mark.parametrize("family", ["hubs", "machol_wien", "steep", "low_rank", "images_and_noise"])
 @pytest.mark.parametrize("shape", [(300, 700), (690, 700)])
 def test_rows_that_want_the_same_columns_are_left_to_the_auction(family, shape):

@@ -156,6 +156,8 @@ def _assign(
         try:
             cost = assignment_cost(x, noise, metric, method, tol, centred)
             array = as_solver_array(cost)
+            if constants == np.inf and not array.max() < np.inf:  # which would forbid a pair
+                raise ValueError("an overflow")
             if method in EXACT and gap is None:
                 return exact_index(array, constants)
             solution = solve_wide(array, method, tol, constants)

@@ -25,6 +25,24 @@ from .work import BID_SCANS, PASS_SCANS, STOP
 
 BIDS_PER_ROW = 16
 PATIENCE = 8
+FEW = 1 / 32  # of the rows: so few that are left search whole rows, and no list is filled for them
+LOOKS = 256  # columns that are looked at for one that ties for the best, and is free
+
+
+@kernel
+def first_free(owner, start):
+    while start < owner.shape[0] and owner[start] >= 0:
+        start += 1
+    return start
+
+
+@kernel
+def free_tie(cost, i, least, owner, start):
+    """A column from ``start`` on that is free and costs row i its ``least``, or -1."""
+    for j in range(start, min(start + LOOKS, owner.shape[0])):
+        if owner[j] < 0 and cost[i, j] == least:
+            return j
+    return -1
 
 
 @kernel
@@ -33,9 +51,10 @@ def first_bids(cost, price, low, zeros, dual, owner, column, free, work):
     NaN or minus infinity; how many rows have no column then, in ``free``).
 
     What a column costs that another row has taken meanwhile is looked at only where it is wanted;
-    elsewhere it makes the second best seem a little better than it is, and the bid lower.
+    elsewhere it makes the second best seem a little better than it is, and the bid lower. Where the
+    best columns tie, a row takes one that is free.
     """
-    largest, frees = 0.0, 0
+    largest, frees, start = 0.0, 0, 0
     for i in range(cost.shape[0]):
         if work[STOP] != 0:
             break
@@ -47,7 +66,10 @@ def first_bids(cost, price, low, zeros, dual, owner, column, free, work):
                 break
         first, second = np.float64(least), np.float64(next_least)
         if owner[j] >= 0:
-            first, second, j = row_top2(cost, i, price)
+            start = first_free(owner, start)
+            j = free_tie(cost, i, least, owner, start) if first == second else -1
+            if j < 0:
+                first, second, j = row_top2(cost, i, price)
         loser = bid(i, j, first, second, price, low, dual, owner, column, work)
         if loser >= 0:
             free[frees] = loser
@@ -72,7 +94,7 @@ def assign_rows(cost, price, low, dual, owner, column, lists, free, frees, work)
     n = cost.shape[0]
     budget = BIDS_PER_ROW * n
     frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
-    if frees > 0:
+    if frees > FEW * n:
         fill_empty(cost, low, lists, work)
     patience = PATIENCE * n
     return find_paths(cost, price, dual, owner, column, lists, free, frees, patience, work)

@@ -52,7 +52,8 @@ def is_small(n, m):
 
 @njit
 def _statistics(cost, m, mean, totals, work):
-    """(``INVALID`` or not, std, magnitude) of the costs; not finite if they are beyond float64."""
+    """(``INVALID``, or ``CONSTANTS`` where some are infinite, or ``SOLVED``, std, magnitude) of the
+    costs; not finite if they are beyond float64."""
     deviation, magnitude = centred_statistics(cost, 1.0, m, mean, totals, work)
     if np.isfinite(deviation + magnitude):
         return SOLVED, deviation, magnitude
@@ -64,8 +65,8 @@ def _statistics(cost, m, mean, totals, work):
         deviation, magnitude = finite_statistics(cost, 1.0, m, work)
         if not np.isfinite(deviation + magnitude):
             deviation, magnitude = finite_statistics(cost, SMALLER, m, work)
-    else:
-        deviation, magnitude = centred_statistics(cost, SMALLER, m, mean, totals, work)
+        return CONSTANTS, deviation, magnitude
+    deviation, magnitude = centred_statistics(cost, SMALLER, m, mean, totals, work)
     return SOLVED, deviation, magnitude
 
 
@@ -98,12 +99,14 @@ def _start_prices(cost, m, mean, price, groups):
 def _may_drown(cost, index, price, m, magnitude):
     """Whether costs, or prices, are so much larger than what is paid that float64 may have kept too
     few digits of it on the way."""
-    paid, largest = 0.0, magnitude
+    paid, largest = 0.0, 0.0
     for i in range(index.shape[0]):
         paid = max(paid, abs(np.float64(cost[i, index[i]])))
     for j in range(m):
         largest = max(largest, abs(price[j]))
-    return not largest <= DWARF * paid
+    if largest == 0:  # each row has its cheapest column, and nothing was ever added
+        return False
+    return not max(largest, magnitude) <= DWARF * paid
 
 
 @njit
@@ -227,7 +230,7 @@ def _solve_one(cost, m, constants, exact, tolerance, warm, proven, price, index,
     mean = np.zeros(width)
     totals = np.zeros(n)
     status, deviation, magnitude = _statistics(cost, m, mean, totals, work)
-    if constants < np.inf and not magnitude <= constants * deviation:
+    if constants < np.inf and not (status == SOLVED and magnitude <= constants * deviation):
         return CONSTANTS
     if status == INVALID:
         return INVALID
@@ -305,7 +308,8 @@ def make_solver(stamp: str) -> Any:
     ``price`` (B, m) float64 is read if ``warm``, and written; ``index`` (B, n) int64, ``value``
     (B, 2) float64 (cost, lower bound), ``dual`` (B, n) float64 and ``work`` (B, 16) are written.
     ``tolerance`` is in units of the std of the centred costs, per row; a problem whose costs are
-    over ``constants`` times that std in size is not solved, unless that is infinite. An exact
+    over ``constants`` times that std in size, or not finite, is not solved, unless that is
+    infinite. An exact
     answer that is not to be ``proven`` may lack its value and duals.
     """
 
