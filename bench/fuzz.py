@@ -92,8 +92,8 @@ def save(seed: int, number: int, problem: dict[str, Any]) -> None:
     np.savez(folder / f"{seed}-{number}.npz", **problem)
 
 
-def run(seed: int, first: int, seconds: float, results: Any) -> None:
-    """Every ``PROCESSES``-th problem from ``first`` on, until the time is over."""
+def run(seed: int, first: int, step: int, seconds: float, results: Any) -> None:
+    """Every ``step``-th problem from ``first`` on, until the time is over."""
     torch.set_num_threads(1)
     np.seterr(all="ignore")
     meter, tally = Meter(), new_tally()
@@ -101,7 +101,7 @@ def run(seed: int, first: int, seconds: float, results: Any) -> None:
     number = first
     while time.monotonic() < end:
         attempt(seed, number, meter, tally)
-        number += PROCESSES
+        number += step
     results.put(tally)
 
 
@@ -122,6 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=None, help="of the run; drawn if not given")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--replay", type=int, metavar="NUMBER", help="one problem of the run")
     parser.add_argument("--certificates", type=int, metavar="COUNT", help="in exact arithmetic")
     parser.add_argument("--out", type=Path, default=record.RESULTS / "fuzz")
@@ -141,17 +142,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{found['certificates']:,} certificates, {len(found['lies'])} lies: {path}")
         return int(bool(found["lies"]))
     results: Any = multiprocessing.Queue()
-    arguments = [(seed, first, 60 * options.minutes, results) for first in range(PROCESSES)]
+    count, seconds = options.processes, 60 * options.minutes
+    arguments = [(seed, first, count, seconds, results) for first in range(count)]
     workers = [multiprocessing.Process(target=run, args=each) for each in arguments]
     for worker in workers:
         worker.start()
     total = merged([results.get() for _ in workers])
     for worker in workers:
         worker.join()
-    run_facts = {"seed": seed, "minutes": options.minutes, "processes": PROCESSES}
-    path = record.save(
-        options.out.with_name("certificates"), record.device_facts("cpu", 1), **run_facts, **total
-    )
+    run_facts = {"seed": seed, "minutes": options.minutes, "processes": count}
+    path = record.save(options.out, record.device_facts("cpu", 1), **run_facts, **total)
     print(f"{total['problems']:,} problems, {len(total['failures'])} failures: {path}")
     return int(bool(total["failures"]))
 

@@ -35,8 +35,9 @@ PASSES = 4 + FINISHES * 2 + 1 + 3  # statistics of infinite costs, certificates,
 PHASES = 30  # of one auction: eps falls by 6 or more between two, 52 bits at most, and grows before
 KINDS = {
     "tiny": 0.25,
-    "small": 0.4,
+    "small": 0.35,
     "medium": 0.2,
+    "nearly square": 0.05,
     "threshold": 0.1,
     "long": 0.048,
     "listed": 0.002,
@@ -75,11 +76,14 @@ def draw_shape(rng: np.random.Generator, method: str) -> tuple[int, int]:
         n, m = families.LISTED + rng.integers(-2, 60, 2)
     elif kind == "long":
         n, m = rng.integers(0, 5), rng.integers(0, 1000)
+    elif kind == "nearly square":
+        n = rng.integers(0, 200)
+        m = n + rng.integers(1, 9)
     elif kind == "threshold":
         n, m = rng.choice(families.SIZES[:9], 2)
     else:
         n, m = rng.integers(0, {"tiny": 6, "small": 25}.get(kind, 100), 2)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and kind != "nearly square":
         m = n
     return (int(n), int(m)) if rng.random() < 0.6 else (int(m), int(n))
 
