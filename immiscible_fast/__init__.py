@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .diffusion import Diffused, diffuse
     from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
     from .entropic import Coupling, sinkhorn
-    from .pairing import assign_noise, assign_noise_, fast_assign
+    from .noise import assign_noise, assign_noise_
+    from .pairing import fast_assign
     from .pairwise import pairwise_cost
     from .training.best_of_k import select_noise
     from .training.pool import NoisePool
@@ -59,8 +60,8 @@ _MODULES = {
     "Diffused": "diffusion",
     "NoisePool": "training.pool",
     "assign_many": "training.together",
-    "assign_noise": "pairing",
-    "assign_noise_": "pairing",
+    "assign_noise": "noise",
+    "assign_noise_": "noise",
     "assignment_to_indices": "drop_in",
     "batch_linear_assignment": "drop_in",
     "diffuse": "diffusion",

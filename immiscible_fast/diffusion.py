@@ -11,8 +11,8 @@ from typing_extensions import Unpack
 
 from . import validation
 from .choices import SCHEDULES, Schedule
+from .noise import assign_noise, draw_noise
 from .options import AssignOptions, check_options
-from .pairing import assign_noise
 from .schedulers import Scheduler, forward_process
 
 
@@ -62,7 +62,7 @@ def diffuse(
         Whether the first dimension numbers independent problems.
     **options
         Options of ``fast_assign``: ``metric``, ``method``, ``tol``, ``labels``, ``features``,
-        ``mask`` and ``check``.
+        ``mask``, ``check`` and ``process_group``.
 
     Returns
     -------
@@ -94,9 +94,11 @@ def diffuse(
     images = validation.check_samples("x", x, batched)
     validation.check_flag("assign", assign)
     noised = _forward(x, images, t, schedule, 1 + batched)
+    source: Tensor | torch.Generator
     if noise is None:
-        noise = _draw(images, generator)
+        source = _checked(generator)
     else:
+        source = noise
         given = validation.check_floating("noise", noise)
         if given.shape != images.shape or given.device != images.device:
             raise ValueError(
@@ -104,20 +106,21 @@ def diffuse(
                 f"got {tuple(given.shape)} on {given.device}"
             )
     if assign:
-        noise = assign_noise(images, noise, batched=batched, **options)
+        used = assign_noise(images, source, batched=batched, **options)
     elif options:
         raise ValueError(f"assign=False leaves no use for {', '.join(options)}")
-    noise = noise.to(images.dtype)
-    return Diffused(noised(noise), noise)
+    else:
+        used = draw_noise(images, source) if isinstance(source, torch.Generator) else source
+    used = used.to(images.dtype)
+    return Diffused(noised(used), used)
 
 
-def _draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
+def _checked(generator: torch.Generator | None) -> torch.Generator:
     if generator is None:
         raise ValueError("noise or generator must be given, got neither")
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    drawn = torch.randn(x.shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return drawn.to(x.device, x.dtype)
+    return generator
 
 
 def _forward(

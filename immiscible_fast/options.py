@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,17 @@ from torch import Tensor
 
 from .choices import Method, Metric
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
+
 Labels: TypeAlias = (
     Tensor | NDArray[np.integer[Any] | np.bool_] | Sequence[int] | Sequence[Sequence[int]]
 )
 
 ConditionsLike: TypeAlias = Labels | NDArray[np.floating[Any]] | Sequence[Sequence[float]]
+
+Group: TypeAlias = "ProcessGroup | DeviceMesh"
 
 
 class OptionsOfAll(TypedDict, total=False):
@@ -38,6 +44,7 @@ class AssignOptions(OptionsOfAll, total=False):
 
     labels: Labels | None
     conditions: ConditionsLike | None
+    process_group: Group | None
 
 
 NAMES = tuple(AssignOptions.__annotations__)

@@ -1,5 +1,4 @@
-"""``fast_assign``, ``assign_noise`` and ``assign_noise_``: noise matched to the nearest images of
-its batch."""
+"""``fast_assign``: noise matched to the nearest images of its batch."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from .assignment import DEFAULT_TOL
 from .backends.select import on_gpu
 from .choices import METHODS, METRICS, Method, Metric
 from .costs import flatten_samples, outside_autocast, working_dtype
-from .options import AssignOptions, ConditionsLike, Labels, check_options
+from .options import AssignOptions, ConditionsLike, Group, Labels
 from .training.conditions import assign_with_conditions, check_conditions
 from .training.statistics import AssignmentStats, statistics
 
@@ -59,6 +58,7 @@ def fast_assign(
     batched: bool = False,
     check: bool = False,
     return_stats: bool = False,
+    process_group: Group | None = None,
 ) -> Tensor | tuple[Tensor, AssignmentStats]:
     """Match each image of a batch with one noise, so that their total distance is minimal.
 
@@ -106,20 +106,31 @@ def fast_assign(
     return_stats : bool
         Whether to return statistics, too; see ``AssignmentStats``. That takes a pass over the
         pairs, and over the costs to prove the gap, and waits for nothing.
+    process_group : torch.distributed.ProcessGroup or DeviceMesh of one dimension, optional
+        One assignment over the batches of all ranks of the group. What is given is this rank's,
+        of any number of rows, and the options are the same on all ranks. Every rank has to call,
+        and waits for the others; see docs/distributed.md.
 
     Returns
     -------
     Tensor, shape (n,) or (B, n), int64, on the device of ``x``
-        ``noise[index]`` is paired with ``x``. Always a bijection: each noise is used once.
+        ``noise[index]`` is paired with ``x``. Always a bijection: each noise is used once. With a
+        ``process_group``, the part of it that belongs to this rank's images, and an index into
+        the noise of all ranks, one after another.
     AssignmentStats
         If ``return_stats``: costs before and after, share of noises that moved, gap (of the costs
-        as they were computed, rounded products and conditions included), largest group.
+        as they were computed, rounded products and conditions included), largest group; with a
+        ``process_group``, of the batch of all ranks.
 
     Raises
     ------
     TypeError, ValueError
         Naming the argument, what it got and what it wants. NaN and infinities are refused (on a
-        GPU, if ``check``).
+        GPU, if ``check``). With a ``process_group`` every rank raises, if one does, if options
+        differ or if anything is not finite.
+    RuntimeError
+        If a rank of the ``process_group`` raised something, died, or did not come within the
+        group's time-out.
 
     Notes
     -----
@@ -149,6 +160,18 @@ def fast_assign(
     H. K. Cheng, A. Schwing, "The Curse of Conditions: Analyzing and Improving Optimal Transport for
     Conditional Flow-Based Generation", arXiv 2503.10636 (the cost of conditions).
     """
+    if process_group is not None:
+        from .distributed.replicated import assign_over_ranks
+
+        options: AssignOptions = {
+            "metric": metric, "method": method, "tol": tol, "labels": labels,
+            "conditions": conditions, "condition_weight": condition_weight,
+            "condition_share": condition_share, "features": features, "mask": mask, "check": check,
+        }  # fmt: skip
+        index, _, all_stats = assign_over_ranks(
+            "fast_assign", x, noise, process_group, batched, return_stats, options
+        )
+        return index if all_stats is None else (index, all_stats)
     validation.check_choice("metric", metric, METRICS)
     validation.check_choice("method", method, METHODS)
     tol = validation.check_tolerance(tol)
@@ -202,157 +225,6 @@ def fast_assign(
     if stats is None:
         return index
     return index, stats if batched else AssignmentStats(*[field[0] for field in stats])
-
-
-@overload
-def assign_noise(
-    x: Tensor,
-    noise: Tensor,
-    *,
-    batched: bool = False,
-    return_stats: Literal[False] = False,
-    **options: Unpack[AssignOptions],
-) -> Tensor: ...
-
-
-@overload
-def assign_noise(
-    x: Tensor,
-    noise: Tensor,
-    *,
-    batched: bool = False,
-    return_stats: Literal[True],
-    **options: Unpack[AssignOptions],
-) -> tuple[Tensor, AssignmentStats]: ...
-
-
-def assign_noise(
-    x: Tensor,
-    noise: Tensor,
-    *,
-    batched: bool = False,
-    return_stats: bool = False,
-    **options: Unpack[AssignOptions],
-) -> Tensor | tuple[Tensor, AssignmentStats]:
-    """The noise itself, permuted so that ``result[i]`` is paired with ``x[i]``.
-
-    Parameters
-    ----------
-    x, noise : Tensor, shape (n, ...) or, with ``batched``, (B, n, ...)
-        See ``fast_assign``. Neither is modified.
-    batched : bool
-        Whether the first dimension numbers independent problems.
-    return_stats : bool
-        Whether to return statistics, too; see ``fast_assign``.
-    **options
-        Other options of ``fast_assign``.
-
-    Returns
-    -------
-    Tensor
-        Shape, dtype and device of ``noise``. Use it to corrupt ``x`` *and* as the target.
-    AssignmentStats
-        If ``return_stats``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As ``fast_assign``.
-
-    Examples
-    --------
-    >>> import torch
-    >>> assign_noise(torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]]))
-    tensor([[1.],
-            [4.]])
-    """
-    check_options("assign_noise", options)
-    if validation.check_flag("return_stats", return_stats):
-        index, stats = fast_assign(x, noise, batched=batched, return_stats=True, **options)
-        return _permuted(noise, index), stats
-    return _permuted(noise, fast_assign(x, noise, batched=batched, **options))
-
-
-@overload
-def assign_noise_(
-    x: Tensor,
-    noise: Tensor,
-    *,
-    batched: bool = False,
-    return_stats: Literal[False] = False,
-    **options: Unpack[AssignOptions],
-) -> Tensor: ...
-
-
-@overload
-def assign_noise_(
-    x: Tensor,
-    noise: Tensor,
-    *,
-    batched: bool = False,
-    return_stats: Literal[True],
-    **options: Unpack[AssignOptions],
-) -> tuple[Tensor, AssignmentStats]: ...
-
-
-def assign_noise_(
-    x: Tensor,
-    noise: Tensor,
-    *,
-    batched: bool = False,
-    return_stats: bool = False,
-    **options: Unpack[AssignOptions],
-) -> Tensor | tuple[Tensor, AssignmentStats]:
-    """Permute the noise itself, in place, so that ``noise[i]`` is paired with ``x[i]``.
-
-    For loops where the noise is drawn in one place and used in others that are not to be edited.
-
-    Parameters
-    ----------
-    x : Tensor, shape (n, ...) or, with ``batched``, (B, n, ...)
-        See ``fast_assign``. Not modified.
-    noise : Tensor, of the shape of ``x``
-        It is what is modified, so it has to be the tensor that is used for corruption *and* target.
-        A temporary is permuted for nothing: ``noise.to(device)`` of another device or dtype,
-        ``noise[mask]``, and ``noise + 0.1 * torch.randn_like(noise)`` are tensors of their own.
-    batched, return_stats, **options
-        See ``assign_noise``.
-
-    Returns
-    -------
-    Tensor
-        ``noise``, the same object.
-    AssignmentStats
-        If ``return_stats``, of the noise as it came and as it is now.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As ``fast_assign``, and if ``noise`` cannot be written to: because it overlaps itself in
-        memory, as what ``expand`` gives, or is a leaf of the graph that requires a gradient.
-
-    Examples
-    --------
-    >>> import torch
-    >>> noise = torch.tensor([[4.0], [1.0]])
-    >>> _ = assign_noise_(torch.tensor([[0.0], [5.0]]), noise)
-    >>> noise
-    tensor([[1.],
-            [4.]])
-    """
-    check_options("assign_noise_", options)
-    validation.check_writable("noise", noise)
-    if validation.check_flag("return_stats", return_stats):
-        index, stats = fast_assign(x, noise, batched=batched, return_stats=True, **options)
-        return noise.copy_(_permuted(noise, index)), stats
-    return noise.copy_(_permuted(noise, fast_assign(x, noise, batched=batched, **options)))
-
-
-def _permuted(noise: Tensor, index: Tensor) -> Tensor:
-    if index.ndim == 1:
-        return noise[index]
-    batch = torch.arange(noise.shape[0], device=noise.device)[:, None]
-    return noise[batch, index]
 
 
 _WARNED: set[str] = set()

@@ -1,0 +1,1 @@
+"""One assignment over the batches of all ranks of a ``torch.distributed`` process group."""

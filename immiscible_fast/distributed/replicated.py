@@ -1,0 +1,241 @@
+"""Every rank gathers the batches of all, solves the same problem and keeps its own part.
+
+1. Ranks agree on what is asked, and learn each other's numbers of rows (``agreement.py``).
+2. The rows of x and of noise, labels and conditions of all ranks travel in one message; of
+   features, only what the cost sees.
+3. Each rank solves the whole problem as one process would, so that the bits of the answer do not
+   depend on the number of ranks. Where ranks round differently, because their processors, threads
+   or versions differ, rank 0 solves and sends the answer.
+4. The noise of this rank's images is here, unless the cost saw features: then each noise travels
+   once, to the rank that it was assigned to.
+
+Noise from a generator that is in the same state on all ranks is drawn by each for all of them, and
+does not travel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from .. import validation
+from ..noise import draw_noise, permuted
+from ..pairing import fast_assign
+from ..training.conditions import check_conditions
+from ..training.statistics import AssignmentStats
+from .agreement import Words, agree, hashed_state, sums, warn_if_drawn_alike
+from .group import Group
+
+Answer: TypeAlias = tuple[Tensor, AssignmentStats | None]  # index (n,) or (B, n) of the whole batch
+
+DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(fast_assign).parameters.items()
+    if parameter.default is not parameter.empty
+    and name not in ("batched", "return_stats", "process_group")
+}
+
+
+class Batch(NamedTuple):
+    """A rank's part of the batch, or all of it; samples first, (n, ...) or (n, B, ...)."""
+
+    x: Tensor  # or features of it
+    noise: Tensor | None  # or features of it; None: to be drawn
+    labels: Tensor | None
+    conditions: Tensor | None
+    behind: Tensor | None = None  # noise that the cost sees only the features of
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def assign_over_ranks(
+    caller: str,
+    x: Tensor,
+    noise: Tensor | torch.Generator,
+    process_group: Any,
+    batched: bool,
+    return_stats: bool,
+    options: Mapping[str, Any],
+) -> tuple[Tensor, Tensor | None, AssignmentStats | None]:
+    """This rank's index into the noise of all ranks; its noise, unless the ``caller`` is
+    "fast_assign"; and the statistics of the whole batch. ``options`` are others of
+    ``fast_assign``."""
+    options = {**DEFAULTS, **options}
+    group = Group(process_group)
+    parts: list[Batch] = []
+
+    def prepare() -> tuple[dict[str, str], list[Tensor | int]]:
+        part = _checked(x, noise, batched, options)
+        parts.append(part)
+        terms = _terms(part, caller, batched, return_stats, options)
+        return terms, [len(part.x), *_looks(part, noise)]
+
+    words = agree(group, prepare, x.device if isinstance(x, Tensor) else None)
+    warn_if_drawn_alike(words)
+    counts = [one.rows for one in words]
+    part = parts[0]
+    shared = False
+    if isinstance(noise, torch.Generator):
+        shared = len({one.noise_state for one in words}) == 1
+        part = part._replace(noise=_drawn(noise, part.x, words))
+    whole = _turned(_gathered(group, counts, part, shared), batched)
+    problem = {**options, "batched": batched, "return_stats": return_stats}
+    if part.behind is not None:
+        problem["features"] = None
+    index, stats = _solved(group, words, whole, problem)
+    start = sum(counts[: group.rank])
+    own = index[..., start : start + counts[group.rank]].clone()
+    if caller == "fast_assign":
+        return own, None, stats
+    if part.behind is None:
+        assert whole.noise is not None
+        return own, permuted(whole.noise, own), stats
+    return own, _sent(group, counts, part.behind, index), stats
+
+
+def _checked(
+    x: Tensor, noise: Tensor | torch.Generator, batched: bool, options: Mapping[str, Any]
+) -> Batch:
+    """This rank's arguments, as ``fast_assign`` checks them."""
+    if isinstance(noise, torch.Generator):
+        images = noises = validation.check_samples("x", x, batched)
+    else:
+        images, noises = validation.check_pair("x", x, "noise", noise, batched, same_count=True)
+    if validation.is_traced(images, noises):
+        raise TypeError("process_group takes plain tensors, got x or noise under a tracer")
+    validation.check_data("x", images)
+    lead = images.shape[: 1 + batched]
+    labels, conditions, behind = options["labels"], None, None
+    if labels is not None:
+        labels = validation.check_labels(labels, lead).to(images.device)
+    weights = options["condition_weight"], options["condition_share"]
+    soft = check_conditions(options["conditions"], *weights, lead, images.device)
+    if soft is not None:
+        conditions = soft.values if batched else soft.values[0]
+    if isinstance(noise, torch.Generator):
+        return _turned(Batch(images, None, labels, conditions), batched)
+    if options["features"] is not None:
+        behind = noises
+        with torch.no_grad():
+            images, noises = validation.call_features(options["features"], images, noises, batched)
+    return _turned(Batch(images, noises, labels, conditions, behind), batched)
+
+
+def _turned(batch: Batch, batched: bool) -> Batch:
+    """Samples first if they were second, and the other way round."""
+    if not batched:
+        return batch
+    parts: list[Any] = [part if part is None else part.movedim(1, 0).contiguous() for part in batch]
+    return Batch(*parts)
+
+
+def _looks(part: Batch, noise: Tensor | torch.Generator) -> list[Tensor | int]:
+    """The words from ``noise_state`` on, but for the machine's."""
+    x_finite, _ = sums(part.x)
+    if isinstance(noise, torch.Generator):
+        return [hashed_state(noise), x_finite, 1, 0]
+    assert part.noise is not None
+    finite, total = sums(part.noise if part.behind is None else part.behind)
+    return [0, x_finite, finite, total]
+
+
+def _terms(
+    part: Batch, caller: str, batched: bool, return_stats: bool, options: Mapping[str, Any]
+) -> dict[str, str]:
+    """On what all ranks have to agree."""
+    seen = "" if part.behind is None else "features of "
+    terms = {
+        "the function called": caller,
+        "batched": repr(batched),
+        f"one sample of {seen}x": f"{tuple(part.x.shape[1:])} {part.x.dtype}",
+        "device of x": part.x.device.type,
+        "noise": "a generator" if part.noise is None else f"of {part.noise.dtype}",
+        "labels": "None" if part.labels is None else "given",
+        "conditions": "None",
+        "return_stats": repr(return_stats),
+    }
+    if part.behind is not None:
+        terms["one sample of noise"] = f"{tuple(part.behind.shape[1:])} {part.behind.dtype}"
+    if part.conditions is not None:
+        kind = part.conditions.dtype
+        width = part.conditions.shape[1 + batched :]
+        terms["conditions"] = f"embeddings {tuple(width)} {kind}" if width else "classes"
+    for name in sorted(options):
+        if name not in ("labels", "conditions"):
+            terms[name] = _described(options[name])
+    return terms
+
+
+def _described(option: Any) -> str:
+    if isinstance(option, Tensor):
+        data = option.detach().cpu().contiguous()
+        if data.numel() == 1:
+            return f"{data.item()} {data.dtype}"
+        digest = hashlib.sha256(data.view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()[:8]
+        return f"{tuple(data.shape)} {data.dtype} with SHA-256 {digest}..."
+    return "given" if callable(option) else repr(option)
+
+
+def _drawn(generator: torch.Generator, x: Tensor, words: Sequence[Words]) -> Tensor:
+    """Noise of the whole batch, from one state on all ranks; or of this rank, from a state of its
+    own."""
+    states = {one.noise_state for one in words}
+    if 1 < len(states) < len(words):
+        raise ValueError(
+            "noise must be a generator in one state on all ranks, or in another on each, got "
+            f"{len(states)} states on {len(words)} ranks"
+        )
+    return draw_noise(x, generator, sum(one.rows for one in words) if len(states) == 1 else None)
+
+
+def _gathered(group: Group, counts: Sequence[int], part: Batch, shared: bool) -> Batch:
+    """The whole batch, of which every rank has the noise if that is ``shared``."""
+    here = {"behind", "noise"} if shared else {"behind"}
+    sent = {k: v for k, v in part._asdict().items() if v is not None and k not in here}
+    rows = group.rows(counts, list(sent.values()))
+    return part._replace(behind=None, **dict(zip(sent, rows, strict=True)))
+
+
+def _solved(group: Group, words: Sequence[Words], whole: Batch, problem: dict[str, Any]) -> Answer:
+    """Point 3."""
+
+    def solve() -> Answer:
+        assert whole.noise is not None
+        given = {**problem, "labels": whole.labels, "conditions": whole.conditions}
+        found: Any = fast_assign(whole.x, whole.noise, **given)
+        return found if problem["return_stats"] else (found, None)
+
+    if len({one.machine for one in words}) == 1:
+        return solve()
+    answer: Answer | None = None
+    error: Exception | None = None
+    if group.rank == 0:
+        try:
+            index, stats = solve()
+            answer = index.cpu(), stats and AssignmentStats(*[field.cpu() for field in stats])
+        except Exception as raised:
+            error = raised
+    found, text = group.first_object((answer, error and f"{type(error).__name__}: {error}"))
+    if error is not None:
+        raise error
+    if text is not None:
+        raise RuntimeError(f"process_group: rank 0 raised {text}")
+    index, stats = found
+    device = whole.x.device
+    return index.to(device), stats and AssignmentStats(*[field.to(device) for field in stats])
+
+
+def _sent(group: Group, counts: Sequence[int], noise: Tensor, index: Tensor) -> Tensor:
+    """Point 4, of noise (n_r, ...) or (n_r, B, ...) and the whole index."""
+    if index.ndim == 1:
+        return group.exchange(counts, noise, index)
+    problems = len(index)
+    flat = index.mT * problems + torch.arange(problems, device=index.device)
+    rows = group.exchange(
+        [count * problems for count in counts], noise.flatten(0, 1), flat.flatten()
+    )
+    return rows.view(-1, problems, *noise.shape[2:]).movedim(1, 0)
