@@ -10,8 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-ALIGNED = 16  # bytes, so that a part of a message can be read as any dtype
-
 
 class Group:
     """A process group, with this process's place in it.
@@ -58,13 +56,13 @@ class Group:
 
     def rows(self, counts: Sequence[int], parts: Sequence[Tensor]) -> list[Tensor]:
         """All ranks' rows (counts[r], ...) of each part, one rank after another, (n, ...)."""
-        if self.size == 1:
-            return list(parts)
         most = max(counts)
+        if self.size == 1 or most == 0:
+            return list(parts)
         sizes = [part[:0].new_empty(part.shape[1:]).nbytes for part in parts]  # of one row
         starts = [0]
         for size in sizes:
-            starts.append(starts[-1] - (-most * size) // ALIGNED * ALIGNED)
+            starts.append(starts[-1] + most * size)
         message = torch.zeros(starts[-1], dtype=torch.uint8, device=parts[0].device)
         for part, start in zip(parts, starts, strict=False):
             data = _as_bytes(part)
@@ -73,7 +71,7 @@ class Group:
         found = []
         for part, start, size in zip(parts, starts, sizes, strict=False):
             theirs = [every[r, start : start + n * size] for r, n in enumerate(counts)]
-            rows = torch.cat([data.view(part.dtype) for data in theirs])
+            rows = torch.cat(theirs).view(part.dtype)
             found.append(rows.view(sum(counts), *part.shape[1:]))
         return found
 
