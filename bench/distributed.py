@@ -14,16 +14,13 @@ on rank 0 and sends each rank its slice in turn. Bytes are those that were hande
 
 from __future__ import annotations
 
-import argparse
 import math
 import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -32,10 +29,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from immiscible_fast import assign_noise, fast_assign
-from immiscible_fast.distributed import replicated
 from immiscible_fast.distributed.group import Group
 
-from . import families, record, tables
+from . import families, record
 
 RESULTS = record.RESULTS / "distributed"
 GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
@@ -47,7 +43,7 @@ GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
     "flops": 300e12,
     "memory_bytes_per_s": 2.5e12,
     "memory_bytes": 80e9,
-    "passes_over_the_matrix": 20,  # 16 Sinkhorn updates, lists, certificate, what the product writes
+    "passes_over_the_matrix": 20,  # of 16 Sinkhorn updates, lists, certificate and product
     "steps": 100,  # of shortest-path forests, one launch each
     "launch_s": 5e-6,
 }

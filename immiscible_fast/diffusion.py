@@ -11,8 +11,9 @@ from typing_extensions import Unpack
 
 from . import validation
 from .choices import SCHEDULES, Schedule
-from .noise import assign_noise, draw_noise
+from .noise import assign_noise
 from .options import AssignOptions, check_options
+from .rows import draw_noise
 from .schedulers import Scheduler, forward_process
 
 

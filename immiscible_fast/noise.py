@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 from . import validation
 from .options import AssignOptions, check_options
 from .pairing import fast_assign
+from .rows import draw_noise, permuted
 from .training.statistics import AssignmentStats
 
 
@@ -180,18 +181,3 @@ def _assigned(
         index, stats = fast_assign(x, noise, batched=batched, return_stats=True, **options)
         return permuted(noise, index), stats
     return permuted(noise, fast_assign(x, noise, batched=batched, **options)), None
-
-
-def draw_noise(x: Tensor, generator: torch.Generator, count: int | None = None) -> Tensor:
-    """Gaussian noise like x; or ``count`` of it, in the place of its first size."""
-    shape = x.shape if count is None else (count, *x.shape[1:])
-    drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return drawn.to(x.device, x.dtype)
-
-
-def permuted(noise: Tensor, index: Tensor) -> Tensor:
-    """``noise[index]``, of each problem if there are several."""
-    if index.ndim == 1:
-        return noise[index]
-    batch = torch.arange(noise.shape[0], device=noise.device)[:, None]
-    return noise[batch, index]

@@ -169,7 +169,7 @@ def fast_assign(
             "condition_share": condition_share, "features": features, "mask": mask, "check": check,
         }  # fmt: skip
         index, _, all_stats = assign_over_ranks(
-            "fast_assign", x, noise, process_group, batched, return_stats, options
+            fast_assign, "fast_assign", x, noise, process_group, batched, return_stats, options
         )
         return index if all_stats is None else (index, all_stats)
     validation.check_choice("metric", metric, METRICS)

@@ -26,10 +26,11 @@ def test_an_example_runs(script, monkeypatch, tmp_path, capsys):
 
 def launch(script, folder):
     """By torchrun, in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    program = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*command, str(script)], cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+        [sys.executable, *program, str(script)],
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 ranks" in done.stdout
 

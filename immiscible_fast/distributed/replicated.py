@@ -15,30 +15,23 @@ does not travel.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .. import validation
-from ..noise import draw_noise, permuted
-from ..pairing import fast_assign
+from ..rows import draw_noise, permuted
 from ..training.conditions import check_conditions
 from ..training.statistics import AssignmentStats
 from .agreement import Words, agree, hashed_state, sums, warn_if_drawn_alike
 from .group import Group
 
 Answer: TypeAlias = tuple[Tensor, AssignmentStats | None]  # index (n,) or (B, n) of the whole batch
-
-DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(fast_assign).parameters.items()
-    if parameter.default is not parameter.empty
-    and name not in ("batched", "return_stats", "process_group")
-}
 
 
 class Batch(NamedTuple):
@@ -53,6 +46,7 @@ class Batch(NamedTuple):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def assign_over_ranks(
+    solve: Callable[..., Any],
     caller: str,
     x: Tensor,
     noise: Tensor | torch.Generator,
@@ -62,9 +56,9 @@ def assign_over_ranks(
     options: Mapping[str, Any],
 ) -> tuple[Tensor, Tensor | None, AssignmentStats | None]:
     """This rank's index into the noise of all ranks; its noise, unless the ``caller`` is
-    "fast_assign"; and the statistics of the whole batch. ``options`` are others of
-    ``fast_assign``."""
-    options = {**DEFAULTS, **options}
+    "fast_assign"; and the statistics of the whole batch. ``solve`` is the ``fast_assign`` of one
+    process, and ``options`` are those of its other options that are given."""
+    options = {**_defaults(solve), **options}
     group = Group(process_group)
     parts: list[Batch] = []
 
@@ -86,7 +80,7 @@ def assign_over_ranks(
     problem = {**options, "batched": batched, "return_stats": return_stats}
     if part.behind is not None:
         problem["features"] = None
-    index, stats = _solved(group, words, whole, problem)
+    index, stats = _solved(group, words, whole, solve, problem)
     start = sum(counts[: group.rank])
     own = index[..., start : start + counts[group.rank]].clone()
     if caller == "fast_assign":
@@ -95,6 +89,15 @@ def assign_over_ranks(
         assert whole.noise is not None
         return own, permuted(whole.noise, own), stats
     return own, _sent(group, counts, part.behind, index), stats
+
+
+@functools.cache
+def _defaults(solve: Callable[..., Any]) -> dict[str, Any]:
+    """Options of ``fast_assign`` that may be given for this rank."""
+    others = "batched", "return_stats", "process_group"
+    parameters = inspect.signature(solve).parameters.values()
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in others]
+    return {p.name: p.default for p in keywords}
 
 
 def _checked(
@@ -200,22 +203,27 @@ def _gathered(group: Group, counts: Sequence[int], part: Batch, shared: bool) ->
     return part._replace(behind=None, **dict(zip(sent, rows, strict=True)))
 
 
-def _solved(group: Group, words: Sequence[Words], whole: Batch, problem: dict[str, Any]) -> Answer:
+def _solved(
+    group: Group,
+    words: Sequence[Words],
+    whole: Batch,
+    solve: Callable[..., Any],
+    problem: Mapping[str, Any],
+) -> Answer:
     """Point 3."""
 
-    def solve() -> Answer:
-        assert whole.noise is not None
+    def solved() -> Answer:
         given = {**problem, "labels": whole.labels, "conditions": whole.conditions}
-        found: Any = fast_assign(whole.x, whole.noise, **given)
+        found = solve(whole.x, whole.noise, **given)
         return found if problem["return_stats"] else (found, None)
 
     if len({one.machine for one in words}) == 1:
-        return solve()
+        return solved()
     answer: Answer | None = None
     error: Exception | None = None
     if group.rank == 0:
         try:
-            index, stats = solve()
+            index, stats = solved()
             answer = index.cpu(), stats and AssignmentStats(*[field.cpu() for field in stats])
         except Exception as raised:
             error = raised
