@@ -15,7 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from . import fuzz, headline, product, report, schema, shapes, small_batches, tables, worst_case
+from . import (
+    distributed,
+    fuzz,
+    headline,
+    product,
+    report,
+    schema,
+    shapes,
+    small_batches,
+    tables,
+    worst_case,
+)
 from .record import RESULTS, ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -54,6 +65,9 @@ def quotes() -> dict[str, str]:
         "product": largest_share(suite),
         "memory": memory(suite),
         "sinkhorn": sinkhorn(suite),
+        "ranks, counted": distributed.counted_table(),
+        "ranks, measured": distributed.measured_table(newest("distributed")),
+        "ranks, simulated": distributed.simulated_table(newest("distributed")),
         "demo": demo_table(demo),
         "small batches": small_batches.short(newest("small_batches")),
         "demo, where it does not help": demo_sentence(demo),

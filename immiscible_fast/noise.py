@@ -172,7 +172,9 @@ def _assigned(
     if group is not None:
         from .distributed.replicated import assign_over_ranks
 
-        _, rows, stats = assign_over_ranks(caller, x, noise, group, batched, return_stats, options)
+        _, rows, stats = assign_over_ranks(
+            fast_assign, caller, x, noise, group, batched, return_stats, options
+        )
         assert rows is not None
         return rows, stats
     if isinstance(noise, torch.Generator):
