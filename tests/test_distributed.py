@@ -13,7 +13,7 @@ import torch.distributed as dist
 from ranks import assert_nothing_raised, launch
 
 from immiscible_fast import assign_noise, fast_assign
-from immiscible_fast.distributed import group, replicated
+from immiscible_fast.distributed import agreement, group, replicated
 
 # Of processes with threads, by fork: nothing of what they have in hand is used in the new ones.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -87,6 +87,17 @@ def test_without_a_group_a_generator_draws_the_noise_of_this_process():
     drawn = assign_noise(x, torch.Generator().manual_seed(1))
     assert drawn.equal(assign_noise(x, noise))
     assert assign_noise(x.double(), torch.Generator()).dtype == torch.float64
+
+
+def test_all_solve_where_devices_are_alike():
+    class OnGPU:
+        is_cuda = True
+
+    alike, other = (agreement.Words(*[0] * 4, machine, *[0] * 3) for machine in (1, 2))
+    assert replicated.all_solve(OnGPU, [alike, alike])
+    assert not replicated.all_solve(OnGPU, [alike, other])
+    assert not replicated.all_solve(torch.zeros(1), [alike, alike])
+    assert agreement.machine(None) == agreement.machine(None)
 
 
 def test_compiled_code_calls_it_uncompiled(tmp_path):

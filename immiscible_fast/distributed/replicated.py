@@ -4,8 +4,8 @@
 2. The rows of x and of noise, labels and conditions of all ranks travel in one message; of
    features, only what the cost sees.
 3. Each rank solves the whole problem as one process would, so that the bits of the answer do not
-   depend on the number of ranks. Where ranks round differently, because their processors, threads
-   or versions differ, rank 0 solves and sends the answer.
+   depend on the number of ranks. On CPUs, which processes may share, and where ranks could round
+   differently because their devices or versions differ, rank 0 solves and sends the answer.
 4. The noise of this rank's images is here, unless the cost saw features: then each noise travels
    once, to the rank that it was assigned to.
 
@@ -217,24 +217,31 @@ def _solved(
         found = solve(whole.x, whole.noise, **given)
         return found if problem["return_stats"] else (found, None)
 
-    if len({one.machine for one in words}) == 1:
+    if group.size == 1 or all_solve(whole.x, words):
         return solved()
-    answer: Answer | None = None
-    error: Exception | None = None
+    sent: tuple[Answer | None, Exception | None] = None, None
     if group.rank == 0:
         try:
             index, stats = solved()
-            answer = index.cpu(), stats and AssignmentStats(*[field.cpu() for field in stats])
-        except Exception as raised:
-            error = raised
-    found, text = group.first_object((answer, error and f"{type(error).__name__}: {error}"))
-    if error is not None:
-        raise error
-    if text is not None:
-        raise RuntimeError(f"process_group: rank 0 raised {text}")
+            sent = (index.cpu(), stats and AssignmentStats(*[field.cpu() for field in stats])), None
+        except (TypeError, ValueError) as error:
+            sent = None, error
+        except Exception as error:
+            sent = (
+                None,
+                RuntimeError(f"process_group: rank 0 raised {type(error).__name__}: {error}"),
+            )
+    found, raised = group.first_object(sent)
+    if raised is not None:
+        raise raised
     index, stats = found
     device = whole.x.device
     return index.to(device), stats and AssignmentStats(*[field.to(device) for field in stats])
+
+
+def all_solve(x: Tensor, words: Sequence[Words]) -> bool:
+    """Whether all ranks solve, each with a device of its own, and with the same bits."""
+    return x.is_cuda and len({one.machine for one in words}) == 1
 
 
 def _sent(group: Group, counts: Sequence[int], noise: Tensor, index: Tensor) -> Tensor:
