@@ -224,12 +224,16 @@ def simulated(size: int, n: int, dim: int, itemsize: int, gpu: dict[str, float])
             "shared_seed_total_ms": round(1e3 * (sum(parts.values()) - moved / 2), 3)}  # fmt: skip
 
 
+def shown(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
 def measured_table(result: dict[str, Any]) -> str:
     """Milliseconds of whole calls and of the parts of ours, by processes."""
     parts = list(result["measured"][0]["ms"])
     head = ["processes", "n", *(name.replace("of ours: ", "") for name in parts)]
     lines = [
-        [str(row["ranks"]), str(row["n"]), *(f"{row['ms'][name]:,.3g}" for name in parts)]
+        [str(row["ranks"]), str(row["n"]), *(shown(row["ms"][name]) for name in parts)]
         for row in result["measured"]
     ]
     return tables.markdown(head, lines)
@@ -249,8 +253,8 @@ def simulated_table(result: dict[str, Any]) -> str:
     lines = []
     for row in result["simulated"]:
         ms = row["ms"]
-        cells = [f"{value:,.3g}" for value in (ms["gathering"], ms["product"], ms["solving"])]
-        total = [f"{row[name]:,.3g}" for name in ("total_ms", "shared_seed_total_ms")]
+        cells = [shown(ms[name]) for name in ("gathering", "product", "solving")]
+        total = [shown(row[name]) for name in ("total_ms", "shared_seed_total_ms")]
         fits = "" if row["fits"] else "no"
         lines.append([str(row["gpus"]), f"{row['n']:,}", *cells, *total, fits])
     head = ["GPUs", "n", "gathering", "product", "solving", "whole call", "with a shared seed",
