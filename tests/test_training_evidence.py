@@ -159,7 +159,7 @@ def test_who_takes_part_in_pairing(batch):
 def oracle(kind, x, noise, alphas):
     """What a perfect model of one image per row says; times go from 0, the image, to 1."""
 
-    def model(x_t, t, labels):
+    def model(x_t, t):
         if kind == "flow":
             return noise - x
         kept = alphas[(t * objectives.TIMESTEPS).round().long() - 1].to(x)[:, None, None, None]
@@ -175,10 +175,10 @@ def test_an_oracle_has_no_loss_and_samples_its_images(kind, batch):
     x = x.clamp(-1, 1)
     objective = objectives.make_objective(kind, 40)
     model = oracle(kind, x, noise, getattr(objective, "alphas", None))
-    assert float(objective.loss(model, x, noise, u, None, 0.5)) < 1e-5
-    assert float(objective.loss(model, x.flip(0), noise, u, None, 0.5)) > 0.01
+    assert float(objective.loss(model, x, noise, u, 0.5)) < 1e-5
+    assert float(objective.loss(model, x.flip(0), noise, u, 0.5)) > 0.01
     for steps in (1, 3, 50):
-        sampled = objective.sample(model, noise, None, steps, torch.Generator())
+        sampled = objective.sample(model, noise, steps, torch.Generator())
         assert torch.allclose(sampled, x, atol=2e-3)
 
 
@@ -188,10 +188,10 @@ def test_consistency_training_knows_its_image_and_its_boundary(batch):
     objective = objectives.Consistency(40)
     assert [objective.levels(done) for done in (0, 0.5, 0.99)] == [11, 21, 41]
     least = torch.full((16,), objectives.SIGMA_MIN)
-    untrained = lambda x_t, t, labels: x_t.sin()  # noqa: E731
-    assert torch.allclose(objective.denoise(untrained, x, least, None), x, atol=1e-6)
+    untrained = lambda x_t, t: x_t.sin()  # noqa: E731
+    assert torch.allclose(objective.denoise(untrained, x, least), x, atol=1e-6)
 
-    def model(x_t, t, labels):
+    def model(x_t, t):
         sigma = objectives.SIGMA_MIN * (objectives.SIGMA_MAX / objectives.SIGMA_MIN) ** t
         sigma = sigma[:, None, None, None]
         square = objectives.SIGMA_DATA**2
@@ -201,9 +201,9 @@ def test_consistency_training_knows_its_image_and_its_boundary(batch):
         return torch.where(above > 1e-6, (x - keep * x_t * total) / scale, x)
 
     u = u.clamp(min=0.2)  # the boundary keeps the noise of the least level, whatever the model
-    assert float(objective.loss(model, x, noise, u, None, 0.5)) < 1e-3
-    assert float(objective.loss(untrained, x, noise, u, None, 0.5)) > 0.01
-    assert torch.allclose(objective.sample(model, noise, None, 3, torch.Generator()), x, atol=1e-3)
+    assert float(objective.loss(model, x, noise, u, 0.5)) < 1e-3
+    assert float(objective.loss(untrained, x, noise, u, 0.5)) > 0.01
+    assert torch.allclose(objective.sample(model, noise, 3, torch.Generator()), x, atol=1e-3)
 
 
 @pytest.mark.parametrize("model", ["mlp", "unet", "diffusers"])
@@ -234,8 +234,8 @@ def test_a_stopped_run_goes_on_with_the_same_numbers(noise, digits, tmp_path):
     class Stop(Exception):
         pass
 
-    def stop(step, loss):
-        if step == 4:
+    def stop(run, loss):
+        if run.step == 4:
             raise Stop
 
     with pytest.raises(Stop):

@@ -58,6 +58,11 @@ class Images:
         chosen = self.pixels[index]
         return chosen.float() / 127.5 - 1 if chosen.dtype == torch.uint8 else chosen
 
+    def some(self, most: int = 10_000) -> Tensor:
+        """All images, or so many from all over them."""
+        count = len(self.pixels)
+        return self.take(torch.linspace(0, count - 1, min(count, most)).long())
+
 
 def load(settings: Settings) -> Images:
     """The images that a run is about.

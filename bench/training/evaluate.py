@@ -23,7 +23,6 @@ from .data import Images
 from .settings import Settings
 
 MEASURES = ("pixels", "classifier", "right", "fid")
-MOST_REAL = 10_000  # images that the first two measures look at
 MOST_PIXELS = 32
 FEATURES = 64
 CHANNELS = (32, 64)
@@ -91,8 +90,7 @@ class Judge:
 
     @classmethod
     def make(cls, settings: Settings, images: Images) -> Judge:
-        count = len(images.pixels)
-        real = images.take(torch.linspace(0, count - 1, min(count, MOST_REAL)).long())
+        real = images.some()
         network = reference = None
         if images.classes > 1:
             size = f"-{settings.size}" if settings.data == "patches" else ""

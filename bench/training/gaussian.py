@@ -21,14 +21,13 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy import stats
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from immiscible_fast import NoisePool, assign_noise, select_noise
 
@@ -75,8 +74,7 @@ def reduction(x: Tensor, sizes: tuple[int, ...], rounds: int) -> list[dict[str, 
     return rows
 
 
-@dataclass
-class Noises:
+class Noises(NamedTuple):
     """All noise that one kind of pairing gave to images (N, D) of classes (N,)."""
 
     noise: Tensor
@@ -87,30 +85,25 @@ class Noises:
 
 def given(kind: str, images: Tensor, labels: Tensor, count: int) -> Noises:
     """Noise for ``count`` images drawn in batches."""
-    generator = torch.Generator().manual_seed(1)
-    index = torch.randint(len(images), (count,), generator=generator)
-    x, classes = images[index], labels[index]
-    mean = images.mean(0)
-    pool = NoisePool(512, generator=generator)
-    best = {f"best of {k}, {score}": (k, score) for k in (4, 16) for score in ("dot", "euclidean")}
+    draw = torch.Generator().manual_seed(1)
+    index = torch.randint(len(images), (count,), generator=draw)
+    x, classes, mean = images[index], labels[index], images.mean(0)
+    pool = NoisePool(512, generator=draw)
 
     def take(rows: Tensor) -> Tensor:
         if kind.startswith("pool"):
             return torch.cat([pool.take(x[part]) for part in rows.split(4)])
-        if kind in best:
-            k, score = best[kind]
-            return select_noise(x[rows], k, score=score, center=mean, generator=generator)
-        noise = torch.randn(len(rows), x.shape[1], generator=generator)
-        if kind == "assigned":
-            return assign_noise(x[rows], noise)
-        if kind == "assigned within classes":
-            return assign_noise(x[rows], noise, labels=classes[rows])
-        return noise
+        if kind.startswith("best of"):
+            k, score = kind.removeprefix("best of ").split(", ")
+            return select_noise(x[rows], int(k), score=score, center=mean, generator=draw)
+        noise = torch.randn(len(rows), x.shape[1], generator=draw)
+        if kind == "plain":
+            return noise
+        return assign_noise(x[rows], noise, labels=None if kind == "assigned" else classes[rows])
 
     noise = torch.cat([take(rows) for rows in torch.arange(count).split(BATCH)])
-    waiting = noise[:0]
-    if kind.endswith("wait"):
-        waiting = pool.state_dict()["pools"][0]["noise"]
+    counted = kind.endswith("wait")
+    waiting = pool.state_dict()["pools"][0]["noise"] if counted else noise[:0]
     return Noises(noise, waiting, x, classes)
 
 
@@ -119,33 +112,35 @@ def examine(found: Noises, images: Tensor) -> dict[str, float]:
     noise = torch.cat([found.noise, found.waiting])
     count, dim = noise.shape
     fresh = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2))
-    mean = images.mean(0)
-    lean = torch.nn.functional.normalize(found.x - mean, dim=1)
-    axes = torch.linalg.svd(images - mean, full_matrices=False)[2]
-    random = torch.randn(dim, generator=torch.Generator().manual_seed(3))
-    along: dict[str, Callable[[Tensor], Tensor]] = {
-        "norms": lambda e: e.norm(dim=1),
-        "coordinates": lambda e: e[torch.arange(count), torch.arange(count) % dim],
-        "mean image": lambda e: e @ torch.nn.functional.normalize(mean, dim=0),
-        "first axis": lambda e: e @ axes[0],
-        "random axis": lambda e: e @ torch.nn.functional.normalize(random, dim=0),
+    mean, number = images.mean(0), torch.arange(count)
+    axes = {
+        "mean image": mean,
+        "first axis": torch.linalg.svd(images - mean, full_matrices=False)[2][0],
+        "random axis": torch.randn(dim, generator=torch.Generator().manual_seed(3)),
     }
-    tests = {
-        f"p {name}": float(stats.ks_2samp(of(noise).numpy(), of(fresh).numpy()).pvalue)
-        for name, of in along.items()
+    values = {
+        "norms": [e.norm(dim=1) for e in (noise, fresh)],
+        "coordinates": [e[number, number % dim] for e in (noise, fresh)],
+        **{
+            name: [e @ normalize(axis, dim=0) for e in (noise, fresh)]
+            for name, axis in axes.items()
+        },
     }
-    largest = 0.0  # of the means in each class: what a model that is told the class could use
-    for label in found.labels.unique():
-        part = found.noise[found.labels == label]
-        largest = max(largest, float((part.mean(0) * math.sqrt(len(part))).square().mean()))
+    classes = [found.noise[found.labels == label] for label in found.labels.unique()]
+    tests = {f"p {name}": float(stats.ks_2samp(*pair).pvalue) for name, pair in values.items()}
     return {
-        "lean": float((lean * found.noise).sum(1).mean()),
-        "mean square of means": float((noise.mean(0) * math.sqrt(count)).square().mean()),
-        "of means in a class": largest,
+        "lean": float((normalize(found.x - mean, dim=1) * found.noise).sum(1).mean()),
+        "mean square of means": _mean_square(noise),
+        "of means in a class": max(map(_mean_square, classes)),
         "variance": float(noise.var()),
         "length": float(noise.square().sum(1).mean() / dim),
         **tests,
     }
+
+
+def _mean_square(noise: Tensor) -> float:
+    """Of standardised means of noise (n, D): about 1 if it is N(0, I)."""
+    return float((noise.mean(0) * math.sqrt(len(noise))).square().mean())
 
 
 def gaussian(row: dict[str, Any]) -> bool:

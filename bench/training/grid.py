@@ -39,6 +39,7 @@ PAIRED = {  # settings that say which noise there is, and how often
     *("noise", "assign_batch", "pool", "k", "within", "condition_weight"),
     *("pair_probability", "fade_from", "pair_above", "seed"),
 }
+OF_IMAGES = ("data", "size", "folder", "output", "inception")  # settings
 FIELDS = ("run", "noise", "train_step", "sampling_steps", *MEASURES, "cpu_seconds")
 
 
@@ -122,10 +123,7 @@ def missing(found: list[Cell], folder: Path) -> list[Cell]:
 
 
 @lru_cache(maxsize=4)
-def _prepared(
-    name: str, size: int, folder: Path | None, output: Path, inception: Path | None
-) -> tuple[data.Images, Judge]:
-    settings = Settings(data=name, size=size, folder=folder, output=output, inception=inception)
+def _prepared(settings: Settings) -> tuple[data.Images, Judge]:
     images = data.load(settings)
     return images, Judge.make(settings, images)
 
@@ -133,9 +131,8 @@ def _prepared(
 def run_cell(cell: Cell, folder: Path = RESULTS) -> list[Row]:
     """Train and judge; the rows of its CSV. Of the first seed, some samples are kept, too."""
     settings = cell.settings
-    images, judge = _prepared(
-        settings.data, settings.size, settings.folder, settings.output, settings.inception
-    )
+    known = {name: getattr(settings, name) for name in OF_IMAGES}
+    images, judge = _prepared(Settings(**known))
     began = time.thread_time()
     run = execute(settings, images, judge, keep=False)
     named = {"run": cell.name, "noise": cell.noise, "cpu_seconds": time.thread_time() - began}

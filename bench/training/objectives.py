@@ -21,7 +21,7 @@ from torch import Tensor
 
 from immiscible_fast import diffuse
 
-Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Model = Callable[[Tensor, Tensor], Tensor]  # of what is noised, and of times from 0 to 1
 TIMESTEPS = 1000
 SIGMA_MIN, SIGMA_MAX, RHO, SIGMA_DATA = 0.002, 80.0, 7.0, 0.5
 COARSEST = 10  # noise levels at the start of consistency training
@@ -33,23 +33,14 @@ def _wide(values: Tensor, x: Tensor) -> Tensor:
 
 
 class Flow:
-    def loss(
-        self, model: Model, x: Tensor, noise: Tensor, u: Tensor, labels: Tensor | None, done: float
-    ) -> Tensor:
+    def loss(self, model: Model, x: Tensor, noise: Tensor, u: Tensor, done: float) -> Tensor:
         x_t, noise = diffuse(x, u, "flow", noise=noise, assign=False)
-        return (model(x_t, u, labels) - (noise - x)).square().mean()
+        return (model(x_t, u) - (noise - x)).square().mean()
 
-    def sample(
-        self,
-        model: Model,
-        noise: Tensor,
-        labels: Tensor | None,
-        steps: int,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def sample(self, model: Model, noise: Tensor, steps: int, draw: torch.Generator) -> Tensor:
         x = noise
         for step in range(steps):
-            x = x - model(x, x.new_full((len(x),), 1 - step / steps), labels) / steps
+            x = x - model(x, x.new_full((len(x),), 1 - step / steps)) / steps
         return x
 
 
@@ -60,34 +51,23 @@ class Ddpm:
         self.v = v
         self.alphas = (1 - torch.linspace(1e-4, 0.02, TIMESTEPS, dtype=torch.float64)).cumprod(0)
 
-    def loss(
-        self, model: Model, x: Tensor, noise: Tensor, u: Tensor, labels: Tensor | None, done: float
-    ) -> Tensor:
+    def loss(self, model: Model, x: Tensor, noise: Tensor, u: Tensor, done: float) -> Tensor:
         t = (u * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
         x_t, noise = diffuse(x, t, self.alphas, noise=noise, assign=False)
         kept = _wide(self.alphas.to(x.device)[t], x)
         target = kept.sqrt() * noise - (1 - kept).sqrt() * x if self.v else noise
-        return (model(x_t, (t + 1).to(x) / TIMESTEPS, labels) - target).square().mean()
+        return (model(x_t, (t + 1).to(x) / TIMESTEPS) - target).square().mean()
 
-    def sample(
-        self,
-        model: Model,
-        noise: Tensor,
-        labels: Tensor | None,
-        steps: int,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def sample(self, model: Model, noise: Tensor, steps: int, draw: torch.Generator) -> Tensor:
         x = noise
         times = [round(TIMESTEPS * (1 - step / steps)) - 1 for step in range(steps)]
         for t, after in zip(times, [*times[1:], None], strict=True):
             kept = float(self.alphas[t])
             after_kept = 1.0 if after is None else float(self.alphas[after])
-            out = model(x, x.new_full((len(x),), (t + 1) / TIMESTEPS), labels)
-            if self.v:
-                image = math.sqrt(kept) * x - math.sqrt(1 - kept) * out
-            else:
-                image = (x - math.sqrt(1 - kept) * out) / math.sqrt(kept)
-            image = image.clamp(-1, 1)
+            out = model(x, x.new_full((len(x),), (t + 1) / TIMESTEPS))
+            known = math.sqrt(kept) * x if self.v else x / math.sqrt(kept)
+            scale = math.sqrt(1 - kept) / (1 if self.v else math.sqrt(kept))
+            image = (known - scale * out).clamp(-1, 1)
             found = (x - math.sqrt(kept) * image) / math.sqrt(1 - kept)
             x = math.sqrt(after_kept) * image + math.sqrt(1 - after_kept) * found
         return x
@@ -110,43 +90,34 @@ class Consistency:
         doublings = int(math.log2(self.finest / COARSEST))
         return min(COARSEST * 2 ** int(done * (doublings + 1)), self.finest) + 1
 
-    def denoise(self, model: Model, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
+    def denoise(self, model: Model, x: Tensor, sigma: Tensor) -> Tensor:
         """The consistency function; it is the identity at the least noise level."""
         time = (sigma / SIGMA_MIN).log() / math.log(SIGMA_MAX / SIGMA_MIN)
         sigma = _wide(sigma, x)
         total = (sigma**2 + SIGMA_DATA**2).sqrt()
         keep = SIGMA_DATA**2 / ((sigma - SIGMA_MIN) ** 2 + SIGMA_DATA**2)
         scale = SIGMA_DATA * (sigma - SIGMA_MIN) / total
-        return keep * x + scale * model(x / total, time, labels)
+        return keep * x + scale * model(x / total, time)
 
-    def loss(
-        self, model: Model, x: Tensor, noise: Tensor, u: Tensor, labels: Tensor | None, done: float
-    ) -> Tensor:
+    def loss(self, model: Model, x: Tensor, noise: Tensor, u: Tensor, done: float) -> Tensor:
         grid = self.sigmas(torch.linspace(0, 1, self.levels(done), device=x.device))
         k = (u * (len(grid) - 1)).long().clamp(max=len(grid) - 2)
         low, high = grid[k], grid[k + 1]
-        there = self.denoise(model, x + _wide(high, x) * noise, high, labels)
+        there = self.denoise(model, x + _wide(high, x) * noise, high)
         with torch.no_grad():
-            here = self.denoise(model, x + _wide(low, x) * noise, low, labels)
+            here = self.denoise(model, x + _wide(low, x) * noise, low)
         c = HUBER * math.sqrt(x[0].numel())
         huber = ((there - here).square().flatten(1).sum(1) + c**2).sqrt() - c
         return (huber / (high - low)).mean()
 
-    def sample(
-        self,
-        model: Model,
-        noise: Tensor,
-        labels: Tensor | None,
-        steps: int,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def sample(self, model: Model, noise: Tensor, steps: int, draw: torch.Generator) -> Tensor:
         grid = self.sigmas(torch.linspace(1, 0, steps + 1)[:-1]).tolist()
         x = noise * grid[0]
         for k, sigma in enumerate(grid):
             if k:
-                fresh = torch.randn(x.shape, generator=generator, device=x.device)
+                fresh = torch.randn(x.shape, generator=draw, device=x.device)
                 x = x + math.sqrt(sigma**2 - SIGMA_MIN**2) * fresh
-            x = self.denoise(model, x, x.new_full((len(x),), sigma), labels).clamp(-1, 1)
+            x = self.denoise(model, x, x.new_full((len(x),), sigma)).clamp(-1, 1)
         return x
 
 

@@ -12,6 +12,7 @@ from string import Template
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR
@@ -24,13 +25,17 @@ from .grid import Cell, cells, missing, read_rows, samples_of
 from .pictures import write_curves, write_rows_of_samples
 from .run import Row
 from .settings import from_dict, read_toml
-from .tables import MARKS, SEEDS, Group, read_groups
+from .tables import MARKS, NOT_SHOWN, SEEDS, Group, read_groups
 
 PAGE = ROOT / "docs/evidence.md"
 PICTURES = ROOT / "docs/evidence"
 HERE = Path(__file__).parent
 GRIDS = ("evidence", "map")
-NAMES = {"pixels": "of pixels", "classifier": "of a classifier's features"}
+NAMES = {
+    "pixels": "Fréchet distance of pixels",
+    "classifier": "Fréchet distance of a classifier's features",
+    "right": "Share of samples of the class that was asked for",
+}
 SHARES = (1 / 4, 1 / 2, 1)  # of the training, for the map's three lengths
 FEW = (1, 2, 4, 8)
 OVER = (1, 2, 4, 8, 16, 50)
@@ -68,7 +73,7 @@ def _summary(groups: list[Group]) -> str:
     counts: dict[str, dict[int, list[str]]] = {}
     for group in groups:
         for noise in group.noises[1:]:
-            for measure in NAMES:
+            for measure in ("pixels", "classifier"):
                 for step, count in group.points:
                     verdict = group.verdict(noise, (step, count), measure)
                     if step == group.lengths[-1] and verdict:
@@ -77,12 +82,8 @@ def _summary(groups: list[Group]) -> str:
         return "No comparison has three seeds yet."
     rows = []
     for noise, found in counts.items():
-        cells_ = []
-        for count in OVER:
-            verdicts = found.get(count, [])
-            tally = [verdicts.count(kind) for kind in (HELPED, UNCLEAR, HURT)]
-            cells_.append(" / ".join(map(str, tally)) if verdicts else "")
-        rows.append([noise, *cells_])
+        tallies = [[found.get(n, []).count(v) for v in (HELPED, UNCLEAR, HURT)] for n in OVER]
+        rows.append([noise, *(" / ".join(map(str, t)) if any(t) else "" for t in tallies)])
     return markdown(["noise", *map(_steps, OVER)], rows)
 
 
@@ -146,30 +147,26 @@ def _comparison(group: Group, folder: Path) -> str:
     last = group.lengths[-1]
     counts = [count for step, count in group.points if step == last]
     parts = [f"### {group.title}, {last} training steps"]
-    for measure in (*NAMES, "right"):
+    for measure, what in NAMES.items():
         rows = []
         for noise in group.noises:
-            row = [noise, str(len(group.seeds(noise)))]
-            for count in counts:
-                values = group.values(noise, (last, count), measure)
-                if len(values):
-                    mark = _mark(group, noise, (last, count), measure)
-                    spread = f" ± {values.std(ddof=1):.2g}" if len(values) > 1 else ""
-                    row.append(f"{values.mean():.3g}{spread}{mark and f' **{mark}**'}")
-            if len(row) > 2:
-                rows.append(row)
+            found = [group.values(noise, (last, count), measure) for count in counts]
+            marks = [_mark(group, noise, (last, count), measure) for count in counts]
+            if all(map(len, found)):
+                cells_ = [_mean(*pair) for pair in zip(found, marks, strict=True)]
+                rows.append([noise, str(len(found[0])), *cells_])
         if rows:
-            what = (
-                "Share of samples of the class that was asked for"
-                if measure == "right"
-                else f"Fréchet distance {NAMES[measure]}"
-            )
             parts.append(f"{what}, by sampling steps (mean ± standard deviation of the seeds):")
             parts.append(markdown(["noise", "seeds", *map(str, counts)], rows))
     parts.append(f"![Distance against training steps]({PICTURES.name}/{picture(group)})")
     if kept_samples(group, folder):
         parts.append(f"![Samples of the first seed]({PICTURES.name}/samples-{picture(group)})")
     return "\n\n".join(parts)
+
+
+def _mean(values: NDArray[np.float64], mark: str) -> str:
+    spread = f" ± {values.std(ddof=1):.2g}" if len(values) > 1 else ""
+    return f"{values.mean():.3g}{spread}{mark and f' **{mark}**'}"
 
 
 def kept_samples(group: Group, folder: Path) -> dict[str, Tensor]:
@@ -186,8 +183,8 @@ def kept_samples(group: Group, folder: Path) -> dict[str, Tensor]:
 
 
 def picture(group: Group) -> str:
-    names = [group.block, group.setting.get("objective", "flow"), group.setting.get("model", "mlp")]
-    return "-".join(dict.fromkeys("-".join(names).split("-"))) + ".png"
+    more = [v for k, v in group.setting.items() if k not in NOT_SHOWN | {"data", "model"}]
+    return "-".join([group.block, *more]) + ".png"
 
 
 def _distances(found: list[Row]) -> str:

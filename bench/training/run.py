@@ -15,32 +15,31 @@ import copy
 import csv
 import hashlib
 import sys
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import data
 from .evaluate import CHUNK, MEASURES, Judge
 from .models import make_model
 from .noise import Pairing
-from .objectives import make_objective
+from .objectives import Model, make_objective
 from .settings import Settings, parse
 
 IMAGES, NOISE, JUDGED, POOL, RESAMPLED = range(5)  # what random numbers are for
 LOG_EVERY = 50
-SHOWN = 48
+SHOWN = 24
 ELSEWHERE = {  # settings that change where and how, not what comes out
     *("folder", "output", "threads", "device", "precision", "tensorboard", "save_every"),
     *("sampling_steps", "last_only", "judge_at", "inception"),
 }
-RESULT_FIELDS = ("train_step", "sampling_steps", *MEASURES)
+STATEFUL = ("model", "average", "optimizer", "pairing")
 Row = dict[str, Any]
 
 
@@ -61,64 +60,61 @@ def keyed(seed: int, *what: int, device: Any = "cpu") -> torch.Generator:
 
 def name_of(settings: Settings) -> str:
     """What tells this run from others: settings that are not the default, ``key=value``."""
-    parts = []
-    for field in fields(Settings):
-        value = getattr(settings, field.name)
-        if field.name not in ELSEWHERE and value != field.default:
-            parts.append(f"{field.name}={value}")
+    told = {
+        field.name: (getattr(settings, field.name), field.default) for field in fields(Settings)
+    }
+    parts = [f"{k}={v}" for k, (v, default) in told.items() if k not in ELSEWHERE and v != default]
     return " ".join(parts) or "default"
+
+
+def heard(net: nn.Module, labels: Tensor | None) -> Model:
+    """The model, told the classes."""
+    return lambda x, t: net(x, t, labels)
 
 
 class Run:
     """The state of a training run between two optimizer steps."""
 
     def __init__(self, settings: Settings, images: data.Images) -> None:
-        name = settings.device
-        self.device = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(best if settings.device == "auto" else settings.device)
+        self.settings, self.shape = settings, images.shape
+        self.images = replace(
+            images, pixels=images.pixels.to(self.device), labels=images.labels.to(self.device)
         )
-        self.settings, self.images = settings, images
-        self.pixels = replace(images, pixels=images.pixels.to(self.device))
-        self.labels = images.labels.to(self.device)
         self.model = make_model(settings, images).to(self.device)
         self.average = copy.deepcopy(self.model).eval()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.lr)
         self.objective = make_objective(settings.objective, settings.finest)
-        some = torch.linspace(0, len(images.pixels) - 1, min(len(images.pixels), 10_000)).long()
-        center = images.take(some).mean(0).to(self.device)
         pool = keyed(settings.seed, POOL, device=self.device)
-        self.pairing = Pairing(settings, center, pool)
-        self.step = 0
-        self.rows: list[Row] = []
+        self.pairing = Pairing(settings, images.some().mean(0).to(self.device), pool)
+        self.step, self.rows = 0, list[Row]()
         self._window: tuple[int, Window] | None = None
 
     @property
     def folder(self) -> Path:
-        name = name_of(self.settings)
-        digest = hashlib.sha256(name.encode()).hexdigest()[:10]
-        kind = f"{self.settings.data}-{self.settings.objective}-{self.settings.noise}"
-        return self.settings.output / f"{kind}-{digest}"
+        settings = self.settings
+        digest = hashlib.sha256(name_of(settings).encode()).hexdigest()[:10]
+        return settings.output / f"{settings.data}-{settings.objective}-{settings.noise}-{digest}"
 
     def window(self, number: int) -> Window:
         """The batches of the steps that have their noise found at once. Images, times and classes
         of a step depend on the seed alone, so that all kinds of noise see the same."""
         settings, steps = self.settings, self.pairing.steps
-        index, level, flips = [], [], []
+        drawn = []
         for step in range(number * steps, (number + 1) * steps):
-            generator = keyed(settings.seed, IMAGES, step)
-            size = (settings.batch,)
-            index.append(torch.randint(len(self.labels), size, generator=generator))
-            level.append(torch.rand(size, generator=generator))
-            flips.append(torch.rand(size, generator=generator) < 0.5)
-        chosen = torch.cat(index).to(self.device)
-        x, labels = self.pixels.take(chosen), self.labels[chosen]
+            draw, size = keyed(settings.seed, IMAGES, step), (settings.batch,)
+            index = torch.randint(len(self.images.labels), size, generator=draw)
+            drawn.append(
+                (index, torch.rand(size, generator=draw), torch.rand(size, generator=draw))
+            )
+        index, level, lot = (torch.cat(part).to(self.device) for part in zip(*drawn, strict=True))
+        x, labels = self.images.take(index), self.images.labels[index]
         if settings.flip:
-            x = torch.where(torch.cat(flips).to(self.device)[:, None, None, None], x.flip(3), x)
-        u = torch.cat(level).to(self.device)
-        generator = keyed(settings.seed, NOISE, number, device=self.device)
-        progress = number * steps / settings.steps
-        noise = self.pairing.take(x, labels, u, progress, generator)
-        parts = (x, noise, u, labels)
+            x = torch.where(lot[:, None, None, None] < 0.5, x.flip(3), x)
+        draw = keyed(settings.seed, NOISE, number, device=self.device)
+        noise = self.pairing.take(x, labels, level, number * steps / settings.steps, draw)
+        parts = (x, noise, level, labels)
         return Window(*(part.reshape(steps, settings.batch, *part.shape[1:]) for part in parts))
 
     def train_step(self) -> Tensor:
@@ -128,13 +124,10 @@ class Run:
         if self._window is None or self._window[0] != number:
             self._window = number, self.window(number)
         x, noise, level, labels = (part[place] for part in self._window[1])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
-        told = labels if settings.conditional else None
-        self.model.train()
+        self.optimizer.param_groups[0]["lr"] = self.rate()
+        model = heard(self.model.train(), labels if settings.conditional else None)
         with self.cast():
-            done = self.step / settings.steps
-            loss = self.objective.loss(self.model, x, noise, level, told, done)
+            loss = self.objective.loss(model, x, noise, level, self.step / settings.steps)
         self.optimizer.zero_grad()
         loss.backward()
         if settings.clip:
@@ -149,54 +142,39 @@ class Run:
 
     def rate(self) -> float:
         settings = self.settings
-        rate = settings.lr * min(1.0, (self.step + 1) / max(1, settings.warmup))
-        if settings.rate == "cosine":
-            rate *= (1 + np.cos(np.pi * self.step / settings.steps)) / 2
-        return float(rate)
+        warm = min(1.0, (self.step + 1) / max(1, settings.warmup))
+        cosine = (1 + np.cos(np.pi * self.step / settings.steps)) / 2
+        return float(settings.lr * warm * (cosine if settings.rate == "cosine" else 1))
 
     def cast(self) -> AbstractContextManager[Any]:
         """Products in bfloat16 where that is wanted; weights and sums stay in float32."""
         wanted, kind = self.settings.precision, self.device.type
         low = wanted == "bfloat16" or (wanted == "auto" and kind == "cuda")
-        return torch.autocast(kind, torch.bfloat16, enabled=low)
+        return torch.autocast(kind, torch.bfloat16) if low else nullcontext()
 
     @torch.no_grad()
     def sample(self, count: int, steps: int) -> tuple[Tensor, Tensor | None]:
         """Samples of the averaged weights, and the classes that were asked for."""
-        settings = self.settings
-        generator = keyed(settings.seed, JUDGED)
-        noise = torch.randn(count, *self.images.shape, generator=generator).to(self.device)
-        labels = None
-        if settings.conditional:  # as often as the images have them
-            index = torch.randint(len(self.labels), (count,), generator=generator)
-            labels = self.labels[index.to(self.device)]
-        again = keyed(settings.seed, RESAMPLED, device=self.device)
-        out = []
+        draw = keyed(self.settings.seed, JUDGED)
+        noise = torch.randn(count, *self.shape, generator=draw).to(self.device)
+        index = torch.randint(len(self.images.labels), (count,), generator=draw).to(self.device)
+        labels = self.images.labels[index] if self.settings.conditional else None
+        again, out = keyed(self.settings.seed, RESAMPLED, device=self.device), []
         for rows in torch.arange(count, device=self.device).split(CHUNK):
-            told = None if labels is None else labels[rows]
+            model = heard(self.average, None if labels is None else labels[rows])
             with self.cast():
-                out.append(self.objective.sample(self.average, noise[rows], told, steps, again))
+                out.append(self.objective.sample(model, noise[rows], steps, again))
         return torch.cat(out).float().cpu(), labels
 
-    def judge(self, judge: Judge) -> list[Row]:
-        """What the model is worth now, for each number of sampling steps."""
-        found = []
+    def judge(self, judge: Judge) -> None:
+        """Write down what the model is worth now, for each number of sampling steps."""
         for steps in self.settings.counts_after(self.step):
-            samples, labels = self.sample(self.settings.judged, steps)
-            measured = judge.measure(samples, labels)
-            found.append({"train_step": self.step, "sampling_steps": steps, **measured})
-        return found
+            measured = judge.measure(*self.sample(self.settings.judged, steps))
+            self.rows.append({"train_step": self.step, "sampling_steps": steps, **measured})
 
     def save(self) -> None:
-        state = {
-            "settings": name_of(self.settings),
-            "step": self.step,
-            "rows": self.rows,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "pairing": self.pairing.state_dict(),
-        }
+        state = {name: getattr(self, name).state_dict() for name in STATEFUL}
+        state |= {"name": name_of(self.settings), "step": self.step, "rows": self.rows}
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / "checkpoint.part"
         torch.save(state, part)
@@ -208,18 +186,31 @@ class Run:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["settings"] != name_of(self.settings):
+        if state["name"] != name_of(self.settings):
             raise ValueError(f"output must be a folder without another run's {path}")
         self.step, self.rows = state["step"], state["rows"]
-        for name in ("model", "average", "optimizer", "pairing"):
+        for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+
+    def write(self) -> None:
+        """results.csv, and samples.png with a line for each number of sampling steps."""
+        from .pictures import write_rows_of_samples
+
+        with (self.folder / "results.csv").open("w", newline="") as file:
+            names = ("train_step", "sampling_steps", *MEASURES)
+            writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({key: rounded(v) for key, v in row.items()} for row in self.rows)
+        counts = self.settings.counts_after(self.settings.judged_after[-1])
+        rows = {f"{n} steps": self.sample(SHOWN, n)[0] for n in counts}
+        write_rows_of_samples(rows, self.folder / "samples.png")
 
 
 def execute(
     settings: Settings,
     images: data.Images,
     judge: Judge,
-    on_step: Callable[[int, float | None], None] = lambda step, loss: None,
+    on_step: Callable[[Run, float | None], None] = lambda run, loss: None,
     keep: bool = True,
 ) -> Run:
     """Train to the end, from a checkpoint if there is one; ``rows`` are the distances after
@@ -228,9 +219,9 @@ def execute(
     Parameters
     ----------
     on_step : callable
-        Called after each step with its number and, now and then, with the loss.
+        Called after each step with the run and, now and then, with the loss.
     keep : bool
-        Whether to write checkpoints.
+        Whether to write checkpoints and results.
     """
     torch.set_num_threads(settings.threads)
     run = Run(settings, images)
@@ -238,40 +229,22 @@ def execute(
         run.resume()
     while run.step < settings.steps:
         loss = run.train_step()
-        seen = run.step % LOG_EVERY == 0 or run.step == settings.steps
-        value = float(loss) if seen else None
+        last = run.step == settings.steps
+        value = float(loss) if run.step % LOG_EVERY == 0 or last else None
         if value is not None and not np.isfinite(value):
             raise RuntimeError(f"the loss is {value} after {run.step} steps of {name_of(settings)}")
         if run.step in settings.judged_after:
-            run.rows += run.judge(judge)
-        on_step(run.step, value)
-        if keep and (run.step % settings.save_every == 0 or run.step == settings.steps):
+            run.judge(judge)
+        on_step(run, value)
+        if keep and (run.step % settings.save_every == 0 or last):
             run.save()
     if keep:
-        write_rows(run.folder / "results.csv", run.rows)
-        write_samples(run)
+        run.write()
     return run
-
-
-def write_rows(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, RESULT_FIELDS, restval="", lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: rounded(value) for key, value in row.items()})
 
 
 def rounded(value: Any) -> Any:
     return f"{value:.5g}" if isinstance(value, float) else value
-
-
-def write_samples(run: Run) -> None:
-    """samples.png: a row of samples for each number of sampling steps."""
-    from .pictures import write_rows_of_samples
-
-    counts = run.settings.counts_after(run.settings.judged_after[-1])
-    rows = {f"{n} steps": run.sample(SHOWN, n)[0] for n in counts}
-    write_rows_of_samples(rows, run.folder / "samples.png")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -292,28 +265,22 @@ def main(argv: list[str] | None = None) -> int:
 
         board = SummaryWriter(str(folder))
     print(f"{name_of(settings)}\n{folder}")
-    bar, began = tqdm(total=settings.steps, unit="step"), time.perf_counter()
-    with (folder / "log.csv").open("a", newline="") as file, bar:
-        log = csv.writer(file, lineterminator="\n")
+    with (folder / "log.csv").open("a") as log, tqdm(total=settings.steps, unit="step") as bar:
 
-        def on_step(step: int, loss: float | None) -> None:
-            bar.n = step
-            bar.update(0)
+        def on_step(run: Run, loss: float | None) -> None:
+            bar.update(run.step - bar.n)
             if loss is not None:
                 bar.set_postfix(loss=f"{loss:.4f}")
-                log.writerow([step, rounded(loss), rounded(time.perf_counter() - began)])
+                log.write(f"{run.step},{loss:.5g}\n")
                 if board:
-                    board.add_scalar("loss", loss, step)
+                    board.add_scalar("loss", loss, run.step)
 
         rows = execute(settings, images, judge, on_step).rows
     for row in rows:
         print(", ".join(f"{key} {rounded(value)}" for key, value in row.items()))
-        for measure in MEASURES if board else ():
-            if board and measure in row:
-                tag = f"{measure}/{row['sampling_steps']} sampling steps"
-                board.add_scalar(tag, row[measure], row["train_step"])
-    if board:
-        board.close()
+        for measure in row.keys() & set(MEASURES) if board else ():
+            tag = f"{measure}/{row['sampling_steps']} sampling steps"
+            board.add_scalar(tag, row[measure], row["train_step"])
     return 0
 
 

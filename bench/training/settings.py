@@ -24,6 +24,14 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "device": ("auto", "cpu", "cuda"),
 }
+RANGES = (
+    ("width pool k batch steps threads save_every", 1, None),
+    ("assign_batch warmup seed condition_weight clip", 0, None),
+    ("pair_probability fade_from pair_above ema", 0, 1),
+    ("judged", 2, None),
+    ("size", 4, None),
+    ("finest", 10, None),
+)
 
 
 @dataclass(frozen=True)
@@ -80,15 +88,12 @@ class Settings:
                 raise ValueError(
                     f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
                 )
-        for name in ("width", "pool", "k", "batch", "steps", "threads", "save_every"):
-            self._ranged(name, 1, None)
-        for name in ("assign_batch", "warmup", "seed", "condition_weight", "clip"):
-            self._ranged(name, 0, None)
-        for name in ("pair_probability", "fade_from", "pair_above", "ema"):
-            self._ranged(name, 0, 1)
-        self._ranged("judged", 2, None)
-        self._ranged("size", 4, None)
-        self._ranged("finest", 10, None)
+        for names, least, most in RANGES:
+            for name in names.split():
+                value = getattr(self, name)
+                if not (value >= least and (most is None or value <= most)):
+                    wanted = f"at least {least}" if most is None else f"from {least} to {most}"
+                    raise ValueError(f"{name} must be {wanted}, got {value}")
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0, got {self.lr}")
         if not self.sampling_steps or min(self.sampling_steps) < 1:
@@ -105,12 +110,6 @@ class Settings:
             raise ValueError(f"within must be batch or labels for noise {self.noise!r}")
         if self.within == "labels" and self.noise not in ("assigned", "pool"):
             raise ValueError(f"within must be batch for noise {self.noise!r}, got 'labels'")
-
-    def _ranged(self, name: str, least: float, most: float | None) -> None:
-        value = getattr(self, name)
-        if not (value >= least and (most is None or value <= most)):
-            wanted = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise ValueError(f"{name} must be {wanted}, got {value}")
 
     @property
     def together(self) -> int:

@@ -15,7 +15,12 @@ from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, verdict_on
 from .grid import read_rows, values_of, without_noise
 
 PLAIN = "plain"
-NOT_SHOWN = ("judged", "last_only")
+LEAD = {"data": "digits", "model": "mlp", "objective": "flow"}  # what a title starts with
+NOT_SHOWN = {"judged", "steps"}
+WORDS = {
+    "mlp": "MLP", "unet": "UNet", "flow": "flow matching", "epsilon": "DDPM (epsilon)",
+    "v": "DDPM (v)", "consistency": "consistency training", "conditional True": "told the class",
+}  # fmt: skip
 MARKS = {HELPED: "+", UNCLEAR: "=", HURT: "-"}
 SEEDS = 3  # from which on there is a verdict
 Point = tuple[int, int]  # training step, sampling steps
@@ -32,17 +37,10 @@ class Group:
 
     @property
     def title(self) -> str:
-        values = {"data": "digits", "model": "mlp", "objective": "flow", "batch": "64"}
-        values |= self.setting
-        parts = [values.pop("data"), values.pop("model").replace("mlp", "MLP")]
-        parts += [{"flow": "flow matching", "epsilon": "DDPM, epsilon", "v": "DDPM, v"}.get(
-            values["objective"], values["objective"])]  # fmt: skip
-        del values["objective"]
-        if values.pop("conditional", None):
-            parts.append("told the class")
-        parts.append(f"batch {values.pop('batch')}")
-        parts += [f"{key} {value}" for key, value in values.items() if key not in NOT_SHOWN]
-        return ", ".join(parts).replace("unet", "UNet")
+        lead = [{**LEAD, **self.setting}[key] for key in LEAD]
+        more = self.setting.keys() - LEAD.keys() - NOT_SHOWN
+        rest = [f"{key} {value}" for key, value in self.setting.items() if key in more]
+        return ", ".join(WORDS.get(word, word) for word in (*lead, *rest))
 
     @property
     def noises(self) -> list[str]:
