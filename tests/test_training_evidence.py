@@ -265,7 +265,15 @@ def test_all_kinds_of_noise_see_the_same_images_and_times(digits):
 def test_the_command_line_writes_its_results(tmp_path, capsys):
     config = tmp_path / "tiny.toml"
     config.write_text("width = 8\nbatch = 8\nsteps = 4\njudged = 20\nsampling_steps = [1]")
-    flags = ["--conditional", "--device", "cpu", "--output", str(tmp_path)]
+    flags = [
+        "--conditional",
+        "--precision",
+        "bfloat16",
+        "--device",
+        "cpu",
+        "--output",
+        str(tmp_path),
+    ]
     assert run_main([str(config), *flags]) == 0
     (results,) = tmp_path.glob("*/results.csv")
     rows = grid.read_rows(results)
@@ -333,7 +341,7 @@ def test_a_grid_runs_what_is_missing_and_nothing_twice(tmp_path):
     assert group.noises == ["plain", "assigned in 8"] and group.seeds("plain") == [0, 1]
     assert group.points == [(2, 1), (2, 4), (4, 1), (4, 4)]
     rows = page.kept_samples(group, out)
-    assert [name.split(", ")[1] for name in rows] == ["1", "1", "4", "4", "16", "16"]
+    assert [name.split(": ")[1] for name in rows] == ["1", "1", "4", "4", "16", "16"]
     assert {tuple(x.shape) for x in rows.values()} == {(16, 1, 8, 8)}
 
 

@@ -80,7 +80,7 @@ def load_classifier(images: Images, path: Path) -> Classifier:
 
 @dataclass
 class Judge:
-    """Measures samples against the images it was made with, on the CPU."""
+    """Measures samples against the images it was made with, on the CPU but for FID."""
 
     images: Images
     pixels: FrechetMeter
@@ -114,7 +114,7 @@ class Judge:
         if self.fid is not None:
             self.fid.reset()  # keeps the real images
             for chunk in samples.split(CHUNK):
-                self.fid.update(as_bytes(chunk), real=False)
+                self.fid.update(as_bytes(chunk).to(self.fid.device), real=False)
             found["fid"] = float(self.fid.compute())
         return found
 
@@ -136,9 +136,9 @@ def inception_fid(weights: Path, images: Images, feature: Any = 2048) -> Any:
         )
     fid = FrechetInceptionDistance(
         feature=feature, reset_real_features=False, feature_extractor_weights_path=str(weights)
-    ).set_dtype(torch.float64)
+    ).to("cuda" if torch.cuda.is_available() else "cpu")
     for index in torch.arange(len(images.pixels)).split(CHUNK):
-        fid.update(as_bytes(images.take(index)), real=True)
+        fid.update(as_bytes(images.take(index)).to(fid.device), real=True)
     return fid
 
 

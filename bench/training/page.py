@@ -160,7 +160,8 @@ def _comparison(group: Group, folder: Path) -> str:
             parts.append(markdown(["noise", "seeds", *map(str, counts)], rows))
     parts.append(f"![Distance against training steps]({PICTURES.name}/{picture(group)})")
     if kept_samples(group, folder):
-        parts.append(f"![Samples of the first seed]({PICTURES.name}/samples-{picture(group)})")
+        alt = "Samples of the first seed, with 1, 4 and 16 sampling steps"
+        parts.append(f"![{alt}]({PICTURES.name}/samples-{picture(group)})")
     return "\n\n".join(parts)
 
 
@@ -179,7 +180,7 @@ def kept_samples(group: Group, folder: Path) -> dict[str, Tensor]:
             for count, levels in np.load(path).items():
                 found[count, noise] = torch.from_numpy(levels).float() / 127.5 - 1
     order = sorted(found, key=lambda key: int(key[0]))
-    return {f"{noise}, {count}": found[count, noise] for count, noise in order}
+    return {f"{noise}: {count}": found[count, noise] for count, noise in order}
 
 
 def picture(group: Group) -> str:

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from torch import Tensor
 
 from ..drawing import paper
@@ -15,16 +16,17 @@ from .tables import Group
 COLOURS = (SCIPY, OURS, "#009E73", *OTHERS)
 
 
-def write_rows_of_samples(rows: dict[str, Tensor], path: Path, columns: int = 24) -> None:
-    """A line of ``columns`` images (k, c, h, w) in [-1, 1] for each name."""
-    figure = paper(0.45 * columns + 1.2, 0.5 * len(rows) + 0.1)
-    grid = figure.add_gridspec(len(rows), 1, left=0.14, right=0.995, top=0.98, bottom=0.02)
+def write_rows_of_samples(rows: dict[str, Tensor], path: Path) -> None:
+    """A line of images (k, c, h, w) in [-1, 1] for each name."""
+    figure = paper(10, 0.44 * len(rows) + 0.1)
+    grid = figure.add_gridspec(len(rows), 1, left=0.3, right=0.995, top=0.99, bottom=0.01)
     for k, (name, images) in enumerate(rows.items()):
         axes = figure.add_subplot(grid[k])
-        shown = ((images[:columns].clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).numpy()
+        shown = ((images.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).numpy()
         line = np.pad(shown, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
         picture = np.concatenate(list(line), axis=1)
-        axes.imshow(np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture)
+        colour = picture if picture.shape[2] == 3 else np.repeat(picture, 3, 2)
+        axes.imshow(colour, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         axes.text(-0.01, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=8)
     figure.savefig(path, dpi=100)
@@ -51,6 +53,11 @@ def write_curves(group: Group, path: Path) -> None:
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(steps, mean, color=colour, marker="o", markersize=3, label=noise)
         axes.set(xscale="log", yscale="log", xlabel="training steps")
+        axes.xaxis.set_major_locator(FixedLocator(group.lengths[-1::-2]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{count} sampling step{'s' * (count > 1)}", fontsize=10)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
