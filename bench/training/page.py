@@ -25,7 +25,7 @@ from .grid import Cell, cells, missing, read_rows, samples_of
 from .pictures import write_curves, write_rows_of_samples
 from .run import Row
 from .settings import from_dict, read_toml
-from .tables import MARKS, NOT_SHOWN, SEEDS, Group, read_groups
+from .tables import MARKS, NOT_SHOWN, SEEDS, Factor, Group, read_groups
 
 PAGE = ROOT / "docs/evidence.md"
 PICTURES = ROOT / "docs/evidence"
@@ -37,7 +37,7 @@ NAMES = {
     "right": "Share of samples of the class that was asked for",
 }
 SHARES = (1 / 4, 1 / 2, 1)  # of the training, for the map's three lengths
-FEW = (1, 2, 4, 8)
+FEW, SOONER = (1, 2, 4, 8), (1, 4, 8)
 OVER = (1, 2, 4, 8, 16, 50)
 CIFAR_DIM = "3072"
 FLOPS, SUSTAINED = 36e9, 1e14  # of a step for an image; of a GPU in a second
@@ -128,19 +128,21 @@ def _sooner(groups: list[Group]) -> str:
                 continue
             row = [group.title, noise]
             for best in (False, True):
-                row += [_factor(group.factors(noise, n, "pixels", best)) for n in (1, 4)]
+                row += [_factor(group.factors(noise, n, "pixels", best)) for n in SOONER]
             rows.append(row)
     if not rows:
         return "No comparison has three seeds yet."
-    head = ["to its end, 1", "to its end, 4", "to its best, 1", "to its best, 4"]
+    head = [f"to its {what}, {n}" for what in ("end", "best") for n in SOONER]
     return markdown(["setting", "noise", *head], rows)
 
 
-def _factor(found: list[float | None]) -> str:
+def _factor(found: list[Factor]) -> str:
     reached = [factor for factor in found if factor is not None]
     if len(reached) < len(found):
         return f"not in {len(found) - len(reached)} of {len(found)}"
-    return f"{median(reached):.1f} ({min(reached):.1f}-{max(reached):.1f})"
+    values = [value for value, _ in reached]
+    least = "≥ " if any(at_least for _, at_least in reached) else ""
+    return f"{least}{median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
 
 
 def _comparison(group: Group, folder: Path) -> str:

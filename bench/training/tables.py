@@ -24,6 +24,7 @@ WORDS = {
 MARKS = {HELPED: "+", UNCLEAR: "=", HURT: "-"}
 SEEDS = 3  # from which on there is a verdict
 Point = tuple[int, int]  # training step, sampling steps
+Factor = tuple[float, bool] | None  # and whether it is at least so much: there was no earlier look
 Curves = dict[int, dict[Point, dict[str, float]]]  # by seed and point, values by measure
 
 
@@ -82,15 +83,15 @@ class Group:
             ours, plain = 1 - ours, 1 - plain
         return verdict_on(plain, ours)
 
-    def factors(self, noise: str, count: int, measure: str, best: bool) -> list[float | None]:
-        """For each seed: all training steps over those that this noise takes to get to what plain
-        noise ends with, or with ``best`` to the best that it had; None where it does not."""
-        found: list[float | None] = []
+    def factors(self, noise: str, count: int, measure: str, best: bool) -> list[Factor]:
+        """For each seed: the steps in which plain noise gets to where it ends, or with ``best`` to
+        the best that it has, over those in which this noise gets there; None where it does not."""
+        found: list[Factor] = []
         for seed in self.seeds(noise):
-            plain = _curve(self.runs[PLAIN][seed], count, measure)
-            wanted = min(plain.values()) if best else plain[max(plain)]
-            reached = first_reach(_curve(self.runs[noise][seed], count, measure), wanted)
-            found.append(None if reached is None else self.lengths[-1] / reached)
+            plain, ours = (_curve(self.runs[k][seed], count, measure) for k in (PLAIN, noise))
+            step = min(plain, key=plain.__getitem__) if best else max(plain)
+            reached = first_reach(ours, plain[step])
+            found.append(None if reached is None else (step / reached, reached == min(ours)))
         return found
 
 
