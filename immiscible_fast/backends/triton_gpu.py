@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from immiscible_fast.kernels.gpu import launch
 from immiscible_fast.kernels.gpu.augment import augment_rows, restart_where_huge
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
-from immiscible_fast.kernels.gpu.launch import AMD, capability
+from immiscible_fast.kernels.gpu.launch import AMD, capability, planned, properties
 from immiscible_fast.kernels.gpu.pairwise import pairwise
 from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
-from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
+from immiscible_fast.kernels.gpu.statistics import Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 from ..costs import cost_matrix as reference_costs
@@ -51,15 +53,20 @@ class Matching(NamedTuple):
 
 
 def on_its_device(function: Callable[P, R]) -> Callable[P, R]:
-    """Launch on the device of the first argument, whichever is the current one."""
+    """Launch on the device of the first argument, whichever is the current one, with the kernels
+    that a call like this one had before."""
 
     @functools.wraps(function)
     def launching(*args: P.args, **options: P.kwargs) -> R:
         device = cast(Tensor, args[0]).device
-        if device.type != "cuda":
+        if device.type not in launch.PLANNED:
             return function(*args, **options)
-        with torch.cuda.device(device):
-            return function(*args, **options)
+        given = map(properties, (*args, *options.items()))
+        key = function.__name__, *given
+        here = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+        with here:
+            result: R = planned(key, function, *args, **options)
+        return result
 
     return launching
 
@@ -158,8 +165,7 @@ def match(problems: Problems, method: str, tol: float, *, proven: bool = False) 
         eps = LOOSE if exact else 1.01 * tol
         certificate(problems, units, price, work.column, proof, left, loose, eps)
         failed = failed | loose
-    converged = (failed == 0) & ((units.flags & INVALID.value) == 0)
-    return Matching(work.column, price, units, proof, converged)
+    return Matching(work.column, price, units, proof, failed == 0)
 
 
 def solve_exactly(problems: Problems, units: Units, work: Workspace, wanted: Tensor) -> Tensor:

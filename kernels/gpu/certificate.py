@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import registers
+from .launch import launch, registers
 from .problems import Problems, one_problem, part_of_batch, precise, row_columns
 from .scan import best_two
 from .statistics import Units
@@ -150,11 +150,14 @@ def certificate(
     cost, first, last = problems
     batch, n, m = cost.shape
     shape = {"n": n, "m": m, "GROUPED": problems.grouped, "num_warps": 4}
-    row_terms_kernel[(n * batch,)](
+    launch(
+        row_terms_kernel, n * batch,
         cost, price, units.scale, first, last, wanted, column, proof.least, proof.paid,
-        cost.stride(0), cost.stride(1), BLOCK=min(problems.lanes, 1024), **shape,
+        stride_batch=cost.stride(0), stride_row=cost.stride(1),
+        BLOCK=min(problems.lanes, 1024), **shape,
     )  # fmt: skip
-    certify_kernel[(problems.slots,)](
+    launch(
+        certify_kernel, problems.slots,
         price, units.unit, first, last, wanted, *proof, left,
         eps=eps, BLOCK=min(problems.lanes, 1024), **shape, **registers(cost.device, 224),
     )  # fmt: skip

@@ -219,3 +219,5 @@ def forest_kernel(
         tl.store(p_report + 4, rows_met)
         tl.store(p_report + 5, whole_met)
         tl.store(p_report + 6, ticks)
+    else:
+        tl.store(p_left + tl.program_id(0), 0)

@@ -1,6 +1,12 @@
 """The door that launches go through, and what launchers ask about a device: how new it is, and
 what it can hold.
 
+A call is a fixed sequence of launches, and Triton looks at all of their arguments anew each time.
+``planned`` calls remember the compiled kernels instead: one key of all that decides how a call's
+kernels are compiled (shapes, strides, types, alignments, device) finds the list of them, and each
+launch hands its tensors to the next one. A launch that is not the one on the list, or that Triton's
+hooks want to see, goes the ordinary way; so do all where kernels are interpreted.
+
 AMD's own numbers would collide with NVIDIA's (a MI200 calls itself 9.0, as an H100 does), so one
 stands for all of them: ``AMD``, older than any NVIDIA device.
 """
@@ -8,9 +14,18 @@ stands for all of them: ``AMD``, older than any NVIDIA device.
 from __future__ import annotations
 
 import functools
-from typing import Any
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
+import triton
+from torch import Tensor
+from triton.compiler import CompiledKernel
+from triton.runtime.jit import JITFunction
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 AMD = (0, 0)
 
@@ -34,9 +49,129 @@ SHARED_MEMORY = {
 PROCESSORS = {AMD: 304, (8, 0): 108, (8, 6): 84, (8, 9): 128, (9, 0): 132, (10, 0): 148}
 
 
-def launch(kernel: Any, programs: int, /, *args: Any, **options: Any) -> None:
-    """Launch so many programs of a kernel, in one dimension."""
-    kernel[(programs,)](*args, **options)
+def cdiv(a: int, b: int) -> int:
+    """a / b rounded up; Triton's own takes a microsecond."""
+    return -(-a // b)
+
+
+def next_power_of_2(n: int) -> int:
+    """The least power of two that is not below n > 0."""
+    return 1 << (n - 1).bit_length()
+
+
+MOST_PLANS = 256
+PLANNED = ("cuda",)  # types of devices
+PLANS: dict[Hashable, list[Prepared]] = {}
+ACTIVE = threading.local()
+# Older ones hand a launcher only what is not known when it is compiled.
+WITH_CONSTANTS = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
+
+
+class Prepared(NamedTuple):
+    """A launch whose kernel is compiled."""
+
+    known: tuple[Any, dict[str, Any]]  # the kernel, and all that it is told but tensors
+    run: Callable[..., None]
+    function: Any
+    metadata: Any
+    tail: list[Any]  # the options that the launcher takes
+
+
+class Plan:
+    """The launches of one call, as they were prepared, or are to be."""
+
+    def __init__(self, prepared: list[Prepared] | None) -> None:
+        self.recording = prepared is None
+        self.prepared: list[Prepared] = prepared or []
+        self.fits = True
+        self.at = 0
+        driver = triton.runtime.driver.active
+        self.stream = driver.get_current_stream(driver.get_current_device())
+
+    def launch(self, kernel: Any, programs: int, tensors: Any, options: dict[str, Any]) -> None:
+        at = self.at
+        self.at += 1
+        if at < len(self.prepared):
+            known, run, function, metadata, tail = self.prepared[at]
+            if known == (kernel, options):
+                run(
+                    programs, 1, 1, self.stream, function, metadata,
+                    None, None, None, *tensors, *tail,
+                )  # fmt: skip
+                return
+        compiled = kernel[(programs,)](*tensors, **options)
+        if self.recording and isinstance(compiled, CompiledKernel) and no_tensor_in(options):
+            self.prepared.append(prepare(kernel, compiled, len(tensors), options))
+        else:
+            self.fits = False
+
+
+def no_tensor_in(options: dict[str, Any]) -> bool:
+    return not any(isinstance(value, Tensor) for value in options.values())
+
+
+def prepare(kernel: Any, compiled: Any, given: int, options: dict[str, Any]) -> Prepared:
+    """A launch with so many arguments without a name before its options."""
+    rest = [one for one in kernel.params[given:] if WITH_CONSTANTS or not one.is_constexpr]
+    tail = [options[one.name] for one in rest]
+    run, function = compiled.run, compiled.function
+    return Prepared((kernel, options), run, function, compiled.packed_metadata, tail)
+
+
+def launch(kernel: Any, programs: int, /, *tensors: Tensor | None, **options: Any) -> None:
+    """Launch so many programs of a kernel, in one dimension, with tensors and named options."""
+    launch_many(kernel, programs, tensors, options)
+
+
+def launch_many(
+    kernel: Any, programs: int, tensors: tuple[Tensor | None, ...], options: dict[str, Any]
+) -> None:
+    """The same for loops: to hand on names costs as much as the launch."""
+    plan = getattr(ACTIVE, "plan", None)
+    if plan is None:
+        kernel[(programs,)](*tensors, **options)
+    else:
+        plan.launch(kernel, programs, tensors, options)
+
+
+def planned(key: Hashable, call: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R:
+    """Call what launches, with the kernels that the last call of this key has compiled. The key
+    decides all about its launches but where tensors lie and what is in them."""
+    if hooked() or getattr(ACTIVE, "plan", None) is not None:
+        return call(*args, **options)
+    key = (key, JITFunction.run, triton.runtime.driver.active)
+    plan = ACTIVE.plan = Plan(PLANS.get(key))
+    try:
+        result = call(*args, **options)
+    finally:
+        ACTIVE.plan = None
+    if not plan.fits or plan.at < len(plan.prepared):  # what a setting has changed, say
+        PLANS.pop(key, None)
+    elif plan.recording:
+        if len(PLANS) >= MOST_PLANS:
+            PLANS.clear()
+        PLANS[key] = plan.prepared
+    return result
+
+
+def hooked() -> bool:
+    """Whether somebody wants to see launches as Triton makes them."""
+    knobs = getattr(triton, "knobs", None)  # since 3.4
+    if knobs is None:
+        hooks = [CompiledKernel.launch_enter_hook, CompiledKernel.launch_exit_hook]
+    else:
+        hooks = [knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook]
+        if knobs.runtime.debug or getattr(knobs.compilation, "instrumentation_mode", ""):
+            return True
+    return any(hook is not None and getattr(hook, "calls", True) for hook in hooks)
+
+
+def properties(value: Any) -> Hashable:
+    """Of an argument of a call: all that may decide how its kernels are compiled."""
+    if isinstance(value, Tensor):
+        aligned = value.data_ptr() % 16 == 0
+        return value.shape, value.stride(), value.dtype, value.device, aligned
+    return value
 
 
 def capability(device: torch.device) -> tuple[int, int]:

@@ -29,7 +29,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import AMD, capability
+from .launch import AMD, capability, cdiv, launch, next_power_of_2
 from .tiles import STRIPE, in_pieces, launch_parameters
 
 DOT_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -251,10 +251,8 @@ def pairwise(
     if out.numel() == 0:
         return
     (batch, n, D), m = x.shape, y.shape[1]
+    shifts = shift_x, shift_y
     arguments = {
-        "shift_x": shift_x,
-        "shift_y": shift_y,
-        "group": group,
         "scale": scale,
         "n": n,
         "m": m,
@@ -268,7 +266,7 @@ def pairwise(
         "STRIPE": STRIPE,
     }
     if metric == "manhattan":
-        return _launch_manhattan(x, y, out, arguments)
+        return _launch_manhattan(x, y, out, (*shifts, group), arguments)
     dtype = x.dtype if x.dtype == y.dtype else torch.float32
     plain = shift_x is None and shift_y is None and metric != "cosine" and x.dtype == y.dtype
     align = math.gcd(D, *x.stride()[:2], *y.stride()[:2], 16)
@@ -278,7 +276,7 @@ def pairwise(
     y, norm_y, factor_y = prepare(y, shift_y, metric, dtype, copied)
     if copied:
         plain, align, D = True, 16, x.shape[2]
-        arguments |= {"D": D, "shift_x": None, "shift_y": None}
+        arguments["D"], shifts = D, (None, None)
         factor_x = factor_y = None
     of = capability(x.device)
     if dtype != torch.float32 or of == AMD:  # whose matrix cores multiply float32 as it is
@@ -287,9 +285,10 @@ def pairwise(
         n, m, D, dtype, of, batch=batch, precision=precision,
         plain=plain, align=align, align_out=arguments["ALIGN_M"], grouped=group is not None,
     )  # fmt: skip
-    tiles = triton.cdiv(n, parameters.BLOCK_N) * triton.cdiv(m, parameters.BLOCK_M)
-    product_kernel[(batch * tiles,)](
-        x, y, out, norm_x, norm_y, factor_x, factor_y, **arguments,
+    tiles = cdiv(n, parameters.BLOCK_N) * cdiv(m, parameters.BLOCK_M)
+    launch(
+        product_kernel, batch * tiles,
+        x, y, out, norm_x, norm_y, factor_x, factor_y, *shifts, group, **arguments,
         stride_xb=x.stride(0), stride_xn=x.stride(1), stride_xd=x.stride(2),
         stride_yb=y.stride(0), stride_ym=y.stride(1), stride_yd=y.stride(2),
         METRIC=metric, PRECISION=precision,
@@ -310,27 +309,36 @@ def prepare(
     if metric == "dot" and not copied:
         return x, None, None
     batch, n, D = x.shape
-    width = triton.cdiv(D, 16) * 16 if copied else D
-    block = max(16, min(triton.next_power_of_2(D), 1024))
+    width = cdiv(D, 16) * 16 if copied else D
+    block = max(16, min(next_power_of_2(D), 1024))
     rows = min(32, 2048 // block)
     norm = torch.empty(batch, n, dtype=torch.float32, device=x.device)
     factor = torch.empty_like(norm) if metric == "cosine" else None
     copy = torch.empty(batch, n, width, dtype=dtype, device=x.device) if copied else None
-    norm_kernel[(batch * triton.cdiv(n, rows),)](
-        x, shift, factor, norm, copy, n, D, width, x.stride(0), x.stride(1), x.stride(2),
-        0 if shift is None else shift.stride(0), COSINE=metric == "cosine",
+    launch(
+        norm_kernel, batch * cdiv(n, rows),
+        x, shift, factor, norm, copy, n=n, D=D, width=width,
+        stride_xb=x.stride(0), stride_xn=x.stride(1), stride_xd=x.stride(2),
+        stride_shift=0 if shift is None else shift.stride(0), COSINE=metric == "cosine",
         DOT_TYPE=DOT_TYPES[dtype], ROWS=rows, BLOCK_D=block, num_warps=4,
     )  # fmt: skip
     return x if copy is None else copy, None if metric == "dot" else norm, factor
 
 
-def _launch_manhattan(x: Tensor, y: Tensor, out: Tensor, arguments: dict[str, Any]) -> None:
+def _launch_manhattan(
+    x: Tensor,
+    y: Tensor,
+    out: Tensor,
+    others: tuple[Tensor | None, ...],
+    arguments: dict[str, Any],
+) -> None:
     x, y = _by_coordinate(x), _by_coordinate(y)
     (batch, n), m = x.shape[:2], y.shape[1]
     height, width = (64, 128) if batch * n * m > 2**21 else (32, 32)
-    tiles = triton.cdiv(n, height) * triton.cdiv(m, width)
-    manhattan_kernel[(batch * tiles,)](
-        x, y, out, **arguments,
+    tiles = cdiv(n, height) * cdiv(m, width)
+    launch(
+        manhattan_kernel, batch * tiles,
+        x, y, out, *others, **arguments,
         stride_xb=x.stride(0), stride_xn=x.stride(1), stride_xd=x.stride(2),
         stride_yb=y.stride(0), stride_ym=y.stride(1), stride_yd=y.stride(2),
         BLOCK_N=height, BLOCK_M=width, num_warps=8 if width == 128 else 4,

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -20,55 +21,57 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import registers
+from .launch import cdiv, next_power_of_2, registers
 
 
-class Problems(NamedTuple):
-    """Costs (B, n, m) with n <= m and rows that are contiguous, and their groups, if any."""
-
+class Costs(NamedTuple):
     cost: Tensor
     first: Tensor | None = None  # (B n) int32
     last: Tensor | None = None
 
-    @property
+
+class Problems(Costs):
+    """Costs (B, n, m) with n <= m and rows that are contiguous, and their groups, if any."""
+
+    @cached_property
     def grouped(self) -> bool:
         return self.first is not None
 
-    @property
+    @cached_property
     def slots(self) -> int:
         """Programs of a launch over problems: groups are not counted on the host."""
         batch, n, _ = self.cost.shape
         return batch * n if self.grouped else batch
 
-    @property
+    @cached_property
     def working_dtype(self) -> torch.dtype:
         return torch.float64 if self.cost.dtype == torch.float64 else torch.float32
 
-    @property
+    @cached_property
     def rows_per_block(self) -> int:
         """Rows of one program of the launches over blocks of rows: enough programs to fill a GPU
         where the problem is small, small partial sums where it is large."""
         n = self.cost.shape[1]
         return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
-    @property
+    @cached_property
     def rows_per_program(self) -> int:
         """Rows of one program that keeps what it adds up by column in registers: about two
         programs for each multiprocessor where there are rows enough."""
         batch, n, _ = self.cost.shape
-        return max(1, min(16, triton.cdiv(batch * n, 256)))
+        return max(1, min(16, cdiv(batch * n, 256)))
 
-    @property
+    @cached_property
     def block_options(self) -> dict[str, int]:
         """Of those launches; 128 columns that are read at a time are eight entries a thread."""
         return {"num_warps": self.rows_per_block // 2, **registers(self.cost.device, 128)}
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         """Columns that a program reads at a time, where it reads one row after another."""
-        return max(32, min(4096, triton.next_power_of_2(self.cost.shape[2])))
+        return max(32, min(4096, next_power_of_2(self.cost.shape[2])))
 
-    @property
+    @cached_property
     def lane_options(self) -> dict[str, int]:
         """Of launches of one program a problem: eight columns a thread, at least."""
         warps = max(1, min(16, self.lanes // 128))

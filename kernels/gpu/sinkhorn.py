@@ -25,7 +25,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, empty, empty_like, float64, int32, zeros
 
-from .launch import launch, registers
+from .launch import cdiv, launch, launch_many, next_power_of_2, registers
 from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, working
 from .statistics import DEGENERATE, Units
 
@@ -234,26 +234,29 @@ def sinkhorn(problems: Problems, units: Units, start: Tensor, *, updates: int = 
     batch, n, m = cost.shape
     dummies = m - n
     whole = not problems.grouped and m <= WIDEST
-    block = max(32, triton.next_power_of_2(m)) if whole else 128
+    block = max(32, next_power_of_2(m)) if whole else 128
     rows = problems.rows_per_program if whole else 8
     warps = max(1, min(16, block // 256)) if whole else 4
-    parts = triton.cdiv(n + (dummies > 0), rows)
+    parts = cdiv(n + (dummies > 0), rows)
     unit = 2.0 ** -(30 - m.bit_length())
     prices = (start, empty_like(start))
-    mass = zeros(3, batch * m, dtype=int32, device=cost.device)
+    mass = zeros(3, batch * m, dtype=int32, device=cost.device).unbind(0)
+    given = cost, *units, first, last
+    options = {
+        "stride_batch": cost.stride(0), "stride_row": cost.stride(1), "n": n, "m": m,
+        "rows": rows, "dummies": dummies, "unit_mass": unit, "unit_sum": 1 / unit,
+        "WHOLE": whole, "ROWS": rows, "BLOCK": block, "GROUPED": problems.grouped,
+        "num_warps": warps, **registers(cost.device, 128),
+    }  # fmt: skip
     rate = 0.0
     for step in range(updates):
         eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
-        launch(
-            update_kernel, parts * batch,
-            cost, units.centre, units.scale, units.unit, units.flags, first, last,
+        buffers = (
             prices[step % 2], prices[(step + 1) % 2],
             mass[(step + 2) % 3], mass[step % 3], mass[(step + 1) % 3],
-            cost.stride(0), cost.stride(1), n=n, m=m, rows=rows, dummies=dummies,
-            rate=LOG2_E.value / eps, step=rate, unit_mass=unit, unit_sum=1 / unit,
-            WHOLE=whole, ROWS=rows, BLOCK=block, GROUPED=problems.grouped,
-            num_warps=warps, **registers(cost.device, 128),
         )  # fmt: skip
+        rates = {"rate": LOG2_E.value / eps, "step": rate}
+        launch_many(update_kernel, parts * batch, (*given, *buffers), options | rates)
         omega = OVER_RELAXATION if step < updates - 1 else 1.0
         rate = omega * eps / LOG2_E.value
     out = empty(batch * m, dtype=float64, device=cost.device)

@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import cdiv, launch, next_power_of_2
 from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, widened
 
 INVALID, DEGENERATE = tl.constexpr(1), tl.constexpr(2)
@@ -129,11 +130,11 @@ def problem_units_kernel(
     scale = ((2046 - exponent) << 52).to(tl.float64, bitcast=True)
     unit = (deviation * scale).to(tl.float32)
     scale = tl.where(usable, scale, 1.0)
+    flags = tl.where(usable, 0, DEGENERATE) + tl.where(tl.sum(b_invalid, 0) > 0, INVALID, 0)
+    tl.store(p_flags + tl.program_id(0), tl.where(row < row_stop, flags, 0))  # also if no group is
     if row < row_stop:
         tl.store(p_scale + tl.program_id(0), scale)
         tl.store(p_unit + tl.program_id(0), tl.where(usable, unit, 1.0))
-        flags = tl.where(usable, 0, DEGENERATE) + tl.where(tl.sum(b_invalid, 0) > 0, INVALID, 0)
-        tl.store(p_flags + tl.program_id(0), flags)
 
 
 @triton.jit(do_not_specialize=["n", "m"])
@@ -175,22 +176,24 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     """Units of the costs, and prices (B m) float32 to start from."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    rows, block = problems.rows_per_block, min(64, triton.next_power_of_2(m))
-    parts = triton.cdiv(n, rows)
+    rows, block = problems.rows_per_block, min(64, next_power_of_2(m))
+    parts = cdiv(n, rows)
     new = partial(torch.empty, device=cost.device)
     centre = new(batch * n, dtype=problems.working_dtype)
     row_square, row_invalid = new(batch * n, dtype=torch.float64), new(batch * n, dtype=torch.int32)
     part_sum = new(batch * parts * m, dtype=torch.float64)
     part_count = new(batch * parts * m, dtype=torch.float32)
     shape = {"n": n, "m": m, "GROUPED": problems.grouped}
-    row_moments_kernel[(parts * batch,)](
+    launch(
+        row_moments_kernel, parts * batch,
         cost, first, last, centre, row_square, row_invalid, part_sum, part_count,
-        cost.stride(0), cost.stride(1), **shape,
+        stride_batch=cost.stride(0), stride_row=cost.stride(1), **shape,
         ROWS=rows, BLOCK=block, **problems.block_options, **UNFUSED,
     )  # fmt: skip
     mean, col_square, finite = (new(batch * m, dtype=torch.float64) for _ in range(3))
     columns = min(32, block)
-    column_moments_kernel[(triton.cdiv(m, columns) * batch,)](
+    launch(
+        column_moments_kernel, cdiv(m, columns) * batch,
         part_sum, part_count, first, last, mean, col_square, finite,
         parts=parts, **shape, ROWS=rows, PARTS=32, BLOCK=columns, num_warps=4,
     )  # fmt: skip
@@ -198,17 +201,17 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
         centre,
         new(problems.slots, dtype=torch.float64),
         new(problems.slots, dtype=torch.float32),
-        torch.zeros(
-            problems.slots, dtype=torch.int32, device=cost.device
-        ),  # also where no group is
+        new(problems.slots, dtype=torch.int32),
     )
-    problem_units_kernel[(problems.slots,)](
+    launch(
+        problem_units_kernel, problems.slots,
         row_square, row_invalid, col_square, finite, first, last,
         units.scale, units.unit, units.flags,
         **shape, BLOCK=min(problems.lanes, 1024), num_warps=4,
     )  # fmt: skip
     price = new(batch * m, dtype=torch.float32)
-    start_prices_kernel[(triton.cdiv(m, 256) * batch,)](
+    launch(
+        start_prices_kernel, cdiv(m, 256) * batch,
         mean, units.scale, units.flags, first, last, price,
         **shape, CENTRED=n == m, BLOCK=256, num_warps=4,
     )  # fmt: skip

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -56,6 +57,7 @@ TILES = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
 def launch_parameters(
     n: int,
     m: int,

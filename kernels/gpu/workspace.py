@@ -6,11 +6,10 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-import triton
 from torch import Tensor
 
 from .grow import forest_kernel
-from .launch import launch, registers
+from .launch import launch, next_power_of_2, registers
 from .lists import lists_kernel
 from .matching import ROUNDS, bids_kernel, settle_kernel
 from .problems import Problems
@@ -66,7 +65,7 @@ class Workspace(NamedTuple):
 def list_length(problems: Problems) -> int:
     """K: more where rows are long, so that few lists turn out to be too short."""
     m = problems.cost.shape[2]
-    return min(32 if m <= 1024 else 64, max(2, triton.next_power_of_2(m)))
+    return min(32 if m <= 1024 else 64, max(2, next_power_of_2(m)))
 
 
 def tile_rows(warps: int, length: int) -> int:
@@ -87,7 +86,7 @@ def start_matching(
         lists_kernel, batch * n,
         cost, work.price, units.scale, first, last, wanted,
         work.listed, work.value, work.bound, work.least, work.paid, work.column, work.owner,
-        cost.stride(0), cost.stride(1), n=n, m=m,
+        stride_batch=cost.stride(0), stride_row=cost.stride(1), n=n, m=m,
         K=length, BLOCK=lanes, GROUPED=problems.grouped, num_warps=min(4, lanes // 32),
         **registers(cost.device, 224),
     )  # fmt: skip
@@ -120,11 +119,12 @@ def grow_forests(
     if problems.grouped:  # whose programs need more registers than 16 warps can have
         warps = min(warps, 8)
     options = {"num_warps": warps, **registers(cost.device, 128 if warps > 8 else 224)}
-    left = torch.zeros_like(wanted)
+    left = torch.empty_like(wanted)
     launch(
         forest_kernel, problems.slots,
         cost, units.scale, units.flags, first, last, wanted, left, *work,
-        cost.stride(0), cost.stride(1), n=n, m=m, size=batch * m, limit=4096 + 4 * n,
+        stride_batch=cost.stride(0), stride_row=cost.stride(1),
+        n=n, m=m, size=batch * m, limit=4096 + 4 * n,
         PATIENCE=0 if exact else PATIENCE, WIDE=n < m, K=length,
         ROWS=tile_rows(warps, length),
         BLOCK=min(problems.lanes, 512), GROUPED=problems.grouped, **options,
