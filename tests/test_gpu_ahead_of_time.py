@@ -50,8 +50,8 @@ def test_every_kernel_is_among_them(rows):
     for file in (ROOT / "kernels/gpu").glob("*.py"):
         text = file.read_text()
         launched |= set(re.findall(r"^ +(\w+_kernel)\[\(", text, re.MULTILINE))
-        launched |= set(re.findall(r"^ +launch\(\n +(\w+),", text, re.MULTILINE))
-    assert {"product_kernel", "forest_kernel"} <= launched
+        launched |= set(re.findall(r"^ +launch(?:_many)?\(\n +(\w+),", text, re.MULTILINE))
+    assert {"product_kernel", "forest_kernel", "forest_step_kernel", "update_kernel"} <= launched
     for target in TARGETS:
         assert launched <= {row["kernel"] for row in rows if row["target"] == target}
 

@@ -61,7 +61,7 @@ def test_every_kernel_runs_clean(target, rng):
         for file in kernels
         for name in re.findall(r"^ +(\w+_kernel)\b(?:\[\(|,)", file.read_text(), re.MULTILINE)
     }
-    assert launched == set(COVERED)
+    assert launched == set(COVERED) | {"forest_step_kernel"}  # see test_gpu_spread.py
     seen = {}
     for name, call in scenarios():
         with Emulator(target, str(rng.choice(ORDERS)), seed=int(rng.integers(2**31))) as emulator:

@@ -127,7 +127,7 @@ def test_sinkhorn_prices_are_those_of_float64(rng, gpu_device, monkeypatch, shap
 @pytest.mark.parametrize("length", [2, 8, 32])
 @pytest.mark.parametrize("family", ["gaussian", "small_integers", "sparse", "zeros", "rows_twice"])
 def test_lists_hold_the_cheapest_and_bound_the_rest(rng, gpu_device, monkeypatch, family, length):
-    monkeypatch.setattr(workspace, "list_length", lambda problems: length)
+    monkeypatch.setattr(workspace, "list_length", lambda *_: length)
     n = int(rng.integers(3, 40))
     cost = make(family, rng, n, n)
     problems, work, price = matching_of(cost[None], gpu_device, bids=False)
@@ -157,7 +157,7 @@ def matching_of(cost, device, *, bids=True):
 @pytest.mark.parametrize("family", ["gaussian", "small_integers", "rows_eightfold", "line"])
 @pytest.mark.parametrize("shape", [(30, 30), (20, 31), (1, 9)])
 def test_matchings_start_from_tight_pairs(rng, gpu_device, monkeypatch, family, shape):
-    monkeypatch.setattr(workspace, "list_length", lambda problems: 8)
+    monkeypatch.setattr(workspace, "list_length", lambda *_: 8)
     cost = make(family, rng, *shape)
     problems, work, _ = matching_of(cost[None], gpu_device)
     value = cost * float(statistics(problems)[0].scale[0]) + work.price.cpu().numpy()
@@ -180,7 +180,7 @@ def test_forests_do_what_their_reference_does(
     rng, gpu_device, monkeypatch, family, length, patience
 ):
     """The same matching, prices and work, bit for bit."""
-    monkeypatch.setattr(workspace, "list_length", lambda problems: length)
+    monkeypatch.setattr(workspace, "list_length", lambda *_: length)
     monkeypatch.setattr(workspace, "PATIENCE", 2)
     n = int(rng.integers(20, 50))
     cost = make(family, rng, n, n, "float32")
@@ -214,7 +214,7 @@ def proof_of(problems, units, work):
 @pytest.mark.parametrize("shape", [(2, 40, 40), (1, 20, 44), (1, 30, 31)])
 @pytest.mark.parametrize("length", [2, 16])
 def test_near_optimal_forests_pay_what_they_prove(rng, gpu_device, monkeypatch, shape, length):
-    monkeypatch.setattr(workspace, "list_length", lambda problems: length)
+    monkeypatch.setattr(workspace, "list_length", lambda *_: length)
     cost = rng.normal(size=shape).astype(np.float32)
     problems, work, _ = matching_of(cost, gpu_device)
     units, price = statistics(problems)[0], work.price.clone()
@@ -335,8 +335,8 @@ def test_certificate_marks_what_is_not_as_good_as_asked(rng, gpu_device):
 @pytest.mark.parametrize("shape", [(2, 37, 37), (1, 21, 50)])
 def test_large_problems_are_read_in_pieces(rng, gpu_device, monkeypatch, shape):
     """With blocks as small as this, a small problem takes as many as a large one."""
-    monkeypatch.setattr(Problems, "lanes", property(lambda self: 16))
-    monkeypatch.setattr(Problems, "rows_per_block", property(lambda self: 16))
+    monkeypatch.setattr(Problems, "lanes", 16)
+    monkeypatch.setattr(Problems, "rows_per_block", 16)
     cost = rng.normal(size=shape).astype(np.float32)
     problems = problems_of(cost, gpu_device)
     got = solve(problems)

@@ -28,7 +28,7 @@ from immiscible_fast.kernels.gpu.launch import AMD, capability, planned, propert
 from immiscible_fast.kernels.gpu.pairwise import pairwise
 from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
-from immiscible_fast.kernels.gpu.statistics import Units, statistics
+from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 from ..costs import cost_matrix as reference_costs
@@ -147,15 +147,15 @@ def match(problems: Problems, method: str, tol: float, *, proven: bool = False) 
     small = problems.cost.shape[2] <= EXACT_UP_TO
     exact = method == "exact" or (method == "auto" and small)
     units, start = statistics(problems)
-    price = sinkhorn(problems, units, start)
+    price = sinkhorn(problems, units, start, exact=exact)
     work, proof = Workspace.of(problems, price), Proof.empty(problems)
     left = torch.ones_like(units.flags)
     if not exact:
         every = left
-        start_matching(problems, units, work, every)
+        start_matching(problems, units, work, every, exact=False)
         left = grow_forests(problems, units, work, every, exact=False)
         certificate(problems, units, price, work.column, proof, every, left, 1.01 * tol)
-    failed = solve_exactly(problems, units, work, left)
+    failed = solve_exactly(problems, units, work, left, spread=exact)
     if exact:
         again = restart_where_huge(problems, units, work, left)
         start_matching(problems, units, work, again, bids=False)
@@ -165,13 +165,17 @@ def match(problems: Problems, method: str, tol: float, *, proven: bool = False) 
         eps = LOOSE if exact else 1.01 * tol
         certificate(problems, units, price, work.column, proof, left, loose, eps)
         failed = failed | loose
-    return Matching(work.column, price, units, proof, failed == 0)
+    converged = (failed == 0) & ((units.flags & INVALID.value) == 0)
+    return Matching(work.column, price, units, proof, converged)
 
 
-def solve_exactly(problems: Problems, units: Units, work: Workspace, wanted: Tensor) -> Tensor:
-    """Solve the problems that are ``wanted`` from the workspace's prices; 1 where that failed."""
+def solve_exactly(
+    problems: Problems, units: Units, work: Workspace, wanted: Tensor, *, spread: bool
+) -> Tensor:
+    """Solve the problems that are ``wanted`` from the workspace's prices; 1 where that failed. If
+    hardly any is, its forests are not to be ``spread``: all launches would be made for nothing."""
     start_matching(problems, units, work, wanted)
-    grow_forests(problems, units, work, wanted, exact=True)
+    grow_forests(problems, units, work, wanted, exact=True, spread=spread)
     failed: Tensor = augment_rows(problems, units, work, wanted)
     return failed
 

@@ -27,7 +27,7 @@ from .launch import launch
 from .matching import DUMMY, FREE
 from .problems import Problems, one_problem, precise
 from .scan import NOBODY, fill, next_free
-from .statistics import INVALID, Units
+from .statistics import Units
 from .workspace import Workspace
 
 SCANS = 64
@@ -146,12 +146,11 @@ def flip_path(p_previous, p_column, p_owner, i_start, target, by_dummy, dummy):
 
 @triton.jit(do_not_specialize=["n", "m", "scans"])
 def augment_rows_kernel(
-    p_cost, p_price, p_scale, p_flags, p_first, p_last, p_wanted, p_column, p_owner,
+    p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_owner,
     p_distance, p_previous, p_done, p_failed, p_report,
     stride_batch, stride_row, n, m, scans, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
-    invalid = tl.load(p_flags + tl.program_id(0)) & INVALID
     if (row < row_stop) & (tl.load(p_wanted + tl.program_id(0)) > 0):
         p_cost += i_batch * stride_batch
         p_price += i_batch * m
@@ -177,7 +176,7 @@ def augment_rows_kernel(
             else:
                 i_row = row_stop
         tl.store(p_report + tl.program_id(0) * 8 + 7, before - budget)
-        tl.store(p_failed + tl.program_id(0), (sweep < row_stop).to(tl.int32) | invalid)
+        tl.store(p_failed + tl.program_id(0), (sweep < row_stop).to(tl.int32))
         # Point 2.
         i_row = sweep
         j = col
@@ -188,8 +187,6 @@ def augment_rows_kernel(
             tl.store(p_owner + j, i_row)
             tl.debug_barrier()
             i_row = next_free(p_column, i_row, row_stop, BLOCK)
-    else:
-        tl.store(p_failed + tl.program_id(0), invalid)
 
 
 @triton.jit(do_not_specialize=["n", "m"])
@@ -223,14 +220,14 @@ def forget_huge_prices_kernel(
 
 def augment_rows(problems: Problems, units: Units, work: Workspace, wanted: Tensor) -> Tensor:
     """Match the rows that are still free in the problems of which ``wanted`` (problems,) int32 is
-    positive. Returns (problems,) int32, 1 where that failed (point 2) or costs are invalid."""
+    positive. Returns (problems,) int32, 1 where that failed (point 2)."""
     cost, first, last = problems
     batch, n, m = cost.shape
     new = partial(torch.empty, batch * m, device=cost.device)
-    failed = torch.empty_like(wanted)
+    failed = torch.zeros_like(wanted)
     launch(
         augment_rows_kernel, problems.slots,
-        cost, work.price, units.scale, units.flags, first, last, wanted, work.column, work.owner,
+        cost, work.price, units.scale, first, last, wanted, work.column, work.owner,
         new(dtype=torch.float64), new(dtype=torch.int32), new(dtype=torch.int32),
         failed, work.report,
         stride_batch=cost.stride(0), stride_row=cost.stride(1), n=n, m=m, scans=SCANS,

@@ -347,3 +347,26 @@ def raise_prices(
         tl.store(p_near_next + o_col, float("inf"), mask=m_col)
         for buffer in tl.static_range(3):
             tl.store(p_offer + buffer * size + o_col, INFINITE, mask=m_col)
+
+
+@triton.jit
+def start_afresh(
+    p_near, p_offer, p_parent, p_best, p_end, p_scanned, size, row, row_stop, col, col_stop,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Forget a phase that is not over: all arrays as before the first one."""
+    for i_start in range(row, row_stop, BLOCK):
+        o_row = i_start + tl.arange(0, BLOCK)
+        m_row = o_row < row_stop
+        tl.store(p_best + o_row, INFINITE, mask=m_row)
+        tl.store(p_end + o_row, NOBODY, mask=m_row)
+        tl.store(p_scanned + o_row, float("inf"), mask=m_row)
+    for i_start in range(col, col_stop, BLOCK):
+        o_col = i_start + tl.arange(0, BLOCK)
+        m_col = o_col < col_stop
+        tl.store(p_parent + o_col, 0, mask=m_col)
+        for buffer in tl.static_range(2):
+            tl.store(p_near + buffer * size + o_col, float("inf"), mask=m_col)
+        for buffer in tl.static_range(3):
+            tl.store(p_offer + buffer * size + o_col, INFINITE, mask=m_col)
+    tl.debug_barrier()

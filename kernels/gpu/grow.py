@@ -3,6 +3,9 @@
 A phase is FIRST, GROW as often as it takes, WHOLE (and GROW) until no list is too short, then
 ROOTS, ENDS and FLIP. It is over when nothing is free, or when no tree reaches a free column: what
 is left then, or when ``limit`` ticks are spent, is for the last resort.
+
+A tick is a launch of many programs (spread.py), each with a part of the rows and columns, or a turn
+of the loop of one (``forest_kernel``), which also goes on where too few launches were made.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from .forest import (
     flip,
     raise_prices,
     settle,
+    start_afresh,
     start_roots,
 )
 from .problems import one_problem
@@ -28,6 +32,8 @@ from .statistics import DEGENERATE
 
 FIRST, GROW, WHOLE, ROOTS, ENDS, FLIP, DONE = (tl.constexpr(mode) for mode in range(7))
 MOST_PATIENCE = tl.constexpr(1 << 20)
+# What launches of many programs leave to the next one, by problem.
+STATES, COMPLETE = tl.constexpr(8), tl.constexpr(6)
 
 
 @triton.jit
@@ -52,6 +58,25 @@ def follow(mode, step, patience, exhausted, active, found, PATIENCE: tl.constexp
             stuck = stuck & exhausted
         next_mode = tl.where(stuck, DONE, FIRST)
     return next_mode, step, patience, exhausted
+
+
+@triton.jit
+def advance(
+    mode, step, phases, patience, exhausted, cap, dummy_least, active, far, dummy, found,
+    PATIENCE: tl.constexpr,
+):  # fmt: skip
+    """The same, and the rest of what the next tick has to know, of all programs' results."""
+    before = mode
+    mode, step, patience, exhausted = follow(
+        mode, step, patience, exhausted, active, found, PATIENCE
+    )
+    cap = tl.where(before <= WHOLE, tl.minimum(cap, far), cap)
+    dummy_least = tl.minimum(dummy_least, dummy)
+    over = before == FLIP
+    phases += over.to(tl.int32)
+    cap = tl.where(over, float("inf"), cap)
+    dummy_least = tl.where(over, float("inf"), dummy_least)
+    return mode, step, phases, patience, exhausted, cap, dummy_least
 
 
 @triton.jit
@@ -155,7 +180,7 @@ def forest_kernel(
     p_cost, p_scale, p_flags, p_first, p_last, p_wanted, p_left,
     p_listed, p_value, p_bound, p_least, p_paid, p_price, p_column, p_owner,
     p_offer, p_near, p_parent, p_active, p_reach, p_best, p_end, p_scanned, p_root, p_report,
-    stride_batch, stride_row, n, m, size, limit,
+    p_state, stride_batch, stride_row, n, m, size, limit,
     PATIENCE: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
@@ -184,6 +209,23 @@ def forest_kernel(
         cap, far, dummy, dummy_least = infinity, infinity, infinity, infinity
         i_row = i_batch * n
         i_col = i_batch * m
+        p_report += tl.program_id(0) * 8
+        if p_state is not None:  # of the launches before
+            phases += tl.load(p_report + 2)
+            turns = tl.load(p_report + 3)
+            rows_met += tl.load(p_report + 4)
+            whole_met += tl.load(p_report + 5)
+            launched = tl.load(p_report + 6)
+            tl.debug_barrier()
+            p_state += tl.program_id(0) * STATES
+            if tl.load(p_state) == DONE:
+                mode = row * 0 + DONE
+                before = tl.where(tl.load(p_state + COMPLETE) > 0, FIRST, DONE)
+            else:
+                start_afresh(
+                    p_near + i_col, p_offer + i_col, p_parent + i_col, p_best + i_row,
+                    p_end + i_row, p_scanned + i_row, size, row, row_stop, col, col_stop, BLOCK,
+                )  # fmt: skip
         while (mode < DONE) & (ticks < limit):
             ticks += 1
             turn += (mode <= WHOLE).to(tl.int32)
@@ -202,22 +244,20 @@ def forest_kernel(
             rows_met += rows
             whole_met += whole
             before = mode
-            mode, step, patience, exhausted = follow(
-                mode, step, patience, exhausted, active, found, PATIENCE
-            )
-            cap = tl.where(before <= WHOLE, tl.minimum(cap, far), cap)
-            dummy_least = tl.minimum(dummy_least, dummy)
+            mode, step, phases, patience, exhausted, cap, dummy_least = advance(
+                mode, step, phases, patience, exhausted, cap, dummy_least, active, far, dummy,
+                found, PATIENCE,
+            )  # fmt: skip
             if before == FLIP:
-                phases += 1
                 active = row * 0
-                cap, far, dummy, dummy_least = infinity, infinity, infinity, infinity
+                far, dummy = infinity, infinity
         complete = (before == FIRST) & (mode == DONE)
         tl.store(p_left + tl.program_id(0), 1 - complete.to(tl.int32))
-        p_report += tl.program_id(0) * 8
+        if p_state is not None:
+            turn += turns
+            ticks += launched
         tl.store(p_report + 2, phases)
         tl.store(p_report + 3, turn)
         tl.store(p_report + 4, rows_met)
         tl.store(p_report + 5, whole_met)
         tl.store(p_report + 6, ticks)
-    else:
-        tl.store(p_left + tl.program_id(0), 0)

@@ -130,11 +130,11 @@ def problem_units_kernel(
     scale = ((2046 - exponent) << 52).to(tl.float64, bitcast=True)
     unit = (deviation * scale).to(tl.float32)
     scale = tl.where(usable, scale, 1.0)
-    flags = tl.where(usable, 0, DEGENERATE) + tl.where(tl.sum(b_invalid, 0) > 0, INVALID, 0)
-    tl.store(p_flags + tl.program_id(0), tl.where(row < row_stop, flags, 0))  # also if no group is
     if row < row_stop:
         tl.store(p_scale + tl.program_id(0), scale)
         tl.store(p_unit + tl.program_id(0), tl.where(usable, unit, 1.0))
+        flags = tl.where(usable, 0, DEGENERATE) + tl.where(tl.sum(b_invalid, 0) > 0, INVALID, 0)
+        tl.store(p_flags + tl.program_id(0), flags)
 
 
 @triton.jit(do_not_specialize=["n", "m"])
@@ -201,7 +201,9 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
         centre,
         new(problems.slots, dtype=torch.float64),
         new(problems.slots, dtype=torch.float32),
-        new(problems.slots, dtype=torch.int32),
+        torch.zeros(
+            problems.slots, dtype=torch.int32, device=cost.device
+        ),  # also where no group is
     )
     launch(
         problem_units_kernel, problems.slots,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .grow import forest_kernel
-from .launch import launch, next_power_of_2, registers
+from .grow import STATES, forest_kernel
+from .launch import launch, launch_many, next_power_of_2, registers
 from .lists import lists_kernel
 from .matching import ROUNDS, bids_kernel, settle_kernel
 from .problems import Problems
 from .scan import NOBODY
+from .spread import COUNTS, forest_step_kernel
 from .statistics import Units
 
 REPORT = ("bids", "rounds", "phases", "turns", "list_scans", "row_scans", "ticks", "scans")
-PATIENCE = 8  # turns of a near-optimal phase
+PATIENCE = 6  # turns of a near-optimal phase
+SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 1025, 256, 128  # what many programs work on, and how many
 
 
 class Workspace(NamedTuple):
@@ -62,10 +64,11 @@ class Workspace(NamedTuple):
         )  # fmt: skip
 
 
-def list_length(problems: Problems) -> int:
-    """K: more where rows are long, so that few lists turn out to be too short."""
+def list_length(problems: Problems, exact: bool = True) -> int:
+    """K: more where rows are long, so that few lists turn out to be too short. What is near-optimal
+    takes no more from lists of 64 than from those of 16."""
     m = problems.cost.shape[2]
-    return min(32 if m <= 1024 else 64, max(2, next_power_of_2(m)))
+    return min((32 if m <= 1024 else 64) if exact else 16, max(2, next_power_of_2(m)))
 
 
 def tile_rows(warps: int, length: int) -> int:
@@ -74,13 +77,19 @@ def tile_rows(warps: int, length: int) -> int:
 
 
 def start_matching(
-    problems: Problems, units: Units, work: Workspace, wanted: Tensor, *, bids: bool = True
+    problems: Problems,
+    units: Units,
+    work: Workspace,
+    wanted: Tensor,
+    *,
+    exact: bool = True,
+    bids: bool = True,
 ) -> None:
     """Lists, and a matching of tight pairs, of the problems of which ``wanted`` (problems,) int32
     is positive, at the prices that the workspace has; bids raise them."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    length, lanes = list_length(problems), min(problems.lanes, 1024)
+    length, lanes = list_length(problems, exact), min(problems.lanes, 1024)
     work.owner.fill_(NOBODY.value)
     launch(
         lists_kernel, batch * n,
@@ -109,24 +118,79 @@ def start_matching(
 
 
 def grow_forests(
-    problems: Problems, units: Units, work: Workspace, wanted: Tensor, *, exact: bool
+    problems: Problems,
+    units: Units,
+    work: Workspace,
+    wanted: Tensor,
+    *,
+    exact: bool,
+    spread: bool = True,
 ) -> Tensor:
     """Match the free rows of problems that are ``wanted``: near-optimally at their prices, or
-    exactly, raising them. Returns (problems,) int32, 1 where some are left."""
+    exactly, raising them. Returns (problems,) int32, 1 where some are left. Large problems may be
+    ``spread`` over the device, by many launches."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    length, warps = list_length(problems), problems.lane_options["num_warps"]
+    length, warps = list_length(problems, exact), problems.lane_options["num_warps"]
+    shape = {
+        "stride_batch": cost.stride(0), "stride_row": cost.stride(1), "n": n, "m": m,
+        "size": batch * m, "PATIENCE": 0 if exact else PATIENCE, "WIDE": n < m, "K": length,
+        "BLOCK": min(problems.lanes, 512),
+    }  # fmt: skip
+    parts, state = parts_of(problems) if spread else 1, None
+    if parts > 1:
+        state = spread_forests(problems, units, work, wanted, parts, shape)
     if problems.grouped:  # whose programs need more registers than 16 warps can have
         warps = min(warps, 8)
     options = {"num_warps": warps, **registers(cost.device, 128 if warps > 8 else 224)}
-    left = torch.empty_like(wanted)
+    left = torch.zeros_like(wanted)
     launch(
         forest_kernel, problems.slots,
-        cost, units.scale, units.flags, first, last, wanted, left, *work,
-        stride_batch=cost.stride(0), stride_row=cost.stride(1),
-        n=n, m=m, size=batch * m, limit=4096 + 4 * n,
-        PATIENCE=0 if exact else PATIENCE, WIDE=n < m, K=length,
-        ROWS=tile_rows(warps, length),
-        BLOCK=min(problems.lanes, 512), GROUPED=problems.grouped, **options,
+        cost, units.scale, units.flags, first, last, wanted, left, *work, state,
+        **shape, limit=4096 + 4 * n, ROWS=tile_rows(warps, length), GROUPED=problems.grouped,
+        **options,
     )  # fmt: skip
     return left
+
+
+def parts_of(problems: Problems) -> int:
+    """Programs of one problem: more than one where it is large, and few are to be solved."""
+    batch, n, m = problems.cost.shape
+    if problems.grouped or m < SPREAD_FROM or n < SPREAD_ROWS:
+        return 1
+    parts = MOST_PARTS
+    while parts * batch > 2 * MOST_PARTS:
+        parts //= 2
+    return parts if parts >= 4 else 1
+
+
+def launches_of(m: int, exact: bool) -> int:
+    """Of single ticks. On record are 81 and 914 at m = 4096 (bench/gpu_work_counts.json)."""
+    return m // 4 if exact else 64 + m // 64
+
+
+def spread_forests(
+    problems: Problems, units: Units, work: Workspace, wanted: Tensor, parts: int,
+    shape: dict[str, Any],
+) -> Tensor:  # fmt: skip
+    """Make ticks, each by a launch of so many programs a problem; returns their last state."""
+    batch, _, m = problems.cost.shape
+    new = partial(torch.empty, device=wanted.device)
+    state = torch.zeros(2, batch * STATES.value, dtype=torch.int32, device=wanted.device)
+    count = new(2, batch * parts * COUNTS.value, dtype=torch.int32)
+    real = new(2, batch * 2, dtype=torch.float64), new(2, batch * parts * 2, dtype=torch.float64)
+    turned = []
+    for side in (0, 1):
+        pairs = ((pair[1 - side], pair[side]) for pair in (state, real[0], count, real[1]))
+        turned.append(sum(pairs, (problems.cost, units.scale, units.flags, wanted, *work)))
+    options = {
+        **shape, "ROWS": tile_rows(4, shape["K"]), "PARTS": parts,
+        "num_warps": min(4, shape["BLOCK"] // 32),  # so that no two hold the same entry
+        **registers(wanted.device, 224),
+    }  # fmt: skip
+    launches = launches_of(m, shape["PATIENCE"] == 0)
+    for tick in range(launches):
+        launch_many(
+            forest_step_kernel, batch * parts, turned[tick % 2], options
+        )  # fmt: skip
+    return state[(launches - 1) % 2]

@@ -1,0 +1,110 @@
+"""Forests whose ticks are launches of many programs, compiled and emulated: the interpreter would
+take a minute for what takes a second here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checks import assert_matching, optimum
+from families import make
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+pytest.importorskip("triton")
+
+from immiscible_fast.kernels.gpu import workspace
+from immiscible_fast.kernels.gpu.augment import augment_rows
+from immiscible_fast.kernels.gpu.problems import Problems
+from immiscible_fast.kernels.gpu.statistics import statistics
+from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
+from ptx_emulator import ORDERS, Emulator
+from ptx_emulator.compilation import has_compiler
+
+from bench import forests
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="takes gcc, or what CC names")
+FAMILIES = ("images_and_noise", "small_integers", "rows_twice", "uniform")
+
+
+@pytest.fixture
+def emulator(rng):
+    target, order = str(rng.choice(["sm_80", "sm_90"])), str(rng.choice(ORDERS))
+    with Emulator(target, order, seed=int(rng.integers(2**31)), fusion=False) as emulator:
+        yield emulator
+    emulator.assert_clean()
+
+
+@pytest.fixture(autouse=True)
+def spread(monkeypatch):
+    """Every problem on four programs, with short lists."""
+    monkeypatch.setattr(workspace, "SPREAD_FROM", 0)
+    monkeypatch.setattr(workspace, "SPREAD_ROWS", 0)
+    monkeypatch.setattr(workspace, "MOST_PARTS", 4)
+    monkeypatch.setattr(workspace, "list_length", lambda *_: 8)
+    monkeypatch.setattr(workspace, "PATIENCE", 2)
+
+
+def prepared(cost, monkeypatch, launches):
+    """(problems, units, workspace with a matching) of (B, n, m) costs."""
+    monkeypatch.setattr(workspace, "launches_of", lambda *_: launches)
+    problems = Problems(torch.from_numpy(cost))
+    units, start = statistics(problems)
+    price = start.to(torch.float64) if cost.shape[1] == cost.shape[2] else torch.zeros_like(start)
+    work = Workspace.of(problems, price.to(torch.float64))
+    start_matching(problems, units, work, torch.ones_like(units.flags))
+    return problems, units, work
+
+
+def test_many_programs_do_what_one_does(rng, emulator, monkeypatch):
+    """The same matching, prices and work as the reference, bit for bit."""
+    for patience in (0, 2):
+        for family in rng.choice(FAMILIES, 2, replace=False):
+            n = int(rng.integers(33, 45))
+            cost = make(family, rng, n, n, "float32")
+            problems, units, work = prepared(cost[None], monkeypatch, 200)
+            price = statistics(problems)[1].double().numpy()
+            state, counts = forests.solve(
+                cost.astype(np.float64) * float(units.scale[0]), price,
+                length=8, rounds=workspace.ROUNDS, patience=patience,
+            )  # fmt: skip
+            wanted = torch.ones_like(units.flags)
+            left = grow_forests(problems, units, work, wanted, exact=patience == 0)
+            assert left.tolist() == [int((state.column < 0).any())]
+            for name in ("column", "owner", "price", "listed", "bound"):
+                want = torch.as_tensor(getattr(state, name).reshape(-1)).to(getattr(work, name))
+                assert torch.equal(getattr(work, name)[: want.numel()], want), (family, name)
+            found = dict(zip(workspace.REPORT, work.report[0].tolist(), strict=True))
+            assert found == {**counts, "scans": 0}, family
+    assert emulator.work["forest_step_kernel"].programs > 4 * 200
+
+
+@pytest.mark.parametrize("shape", [(3, 25, 25), (1, 17, 22)])
+def test_one_program_goes_on_after_too_few_launches(rng, emulator, monkeypatch, shape):
+    for launches in (int(rng.integers(1, 4)), int(rng.integers(4, 40)), 200):
+        cost = rng.normal(size=shape)
+        problems, units, work = prepared(cost, monkeypatch, launches)
+        every = torch.ones_like(units.flags)
+        assert not grow_forests(problems, units, work, every, exact=True).any()
+        assert not augment_rows(problems, units, work, every).any()
+        for b, one in enumerate(cost):
+            index = work.column.view(shape[:2])[b].to(torch.int64)
+            assert_matching(index, *one.shape)
+            paid = one[np.arange(shape[1]), index.numpy()].sum()
+            assert paid == pytest.approx(optimum(one), rel=1e-12, abs=1e-12)
+    assert (work.report[:, 3] > 0).all()
+
+
+def test_what_has_no_unit_or_is_not_wanted_is_passed_over(rng, emulator, monkeypatch):
+    cost = np.stack([np.ones((9, 9)), rng.normal(size=(9, 9)), rng.normal(size=(9, 9))])
+    for exact in (True, False):
+        problems, units, work = prepared(cost, monkeypatch, 40)
+        before = work.column.clone()
+        wanted = torch.tensor([1, 1, 0], dtype=torch.int32)
+        left = grow_forests(problems, units, work, wanted, exact=exact)
+        assert left.tolist() == [0 if exact else 1, 0, 0]
+        assert torch.equal(work.column[18:], before[18:])
+        assert_matching(work.column[9:18].to(torch.int64), 9, 9)
