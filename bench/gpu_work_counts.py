@@ -22,7 +22,8 @@ from immiscible_fast import linear_sum_assignment
 from . import families, forests
 
 RECORD = Path(__file__).with_name("gpu_work_counts.json")
-UPDATES, OMEGA, ROUNDS, PATIENCE = 24, 1.65, 16, 8
+SINKHORN = {"exact": (30, 1.5), "sinkhorn": (24, 1.65)}  # updates, over-relaxation
+ROUNDS, PATIENCE = 16, 6
 ALLOWED, SLACK = 1.5, 64  # products of other processors are rounded otherwise
 FAMILIES = ("photo", "onef", "digits", "uniform", "integers", "duplicates", "machol_wien")
 SIZES = (256, 1024, 4096)
@@ -39,17 +40,22 @@ def cases() -> list[tuple[str, int, str]]:
     ]
 
 
+def list_length(n: int, method: str) -> int:
+    return (32 if n <= 1024 else 64) if method == "exact" else 16
+
+
 def counted(family: str, n: int, method: str) -> dict[str, Any]:
     cost = families.problem(family, n).centred.astype(np.float64)
     cost -= cost.mean(1, keepdims=True)
     cost = (cost / (cost - cost.mean(0)).std()).astype(np.float32)
-    price = forests.sinkhorn_prices(cost, UPDATES, OMEGA)
+    updates, omega = SINKHORN[method]
+    price = forests.sinkhorn_prices(cost, updates, omega)
     wide = cost.astype(np.float64)
     state, counts = forests.solve(
-        wide, price, length=32 if n <= 1024 else 64, rounds=ROUNDS,
+        wide, price, length=list_length(n, method), rounds=ROUNDS,
         patience=0 if method == "exact" else PATIENCE,
     )  # fmt: skip
-    result: dict[str, Any] = {"sinkhorn_updates": UPDATES, **counts}
+    result: dict[str, Any] = {"sinkhorn_updates": updates, **counts}
     result["left"] = int((state.column < 0).sum())
     if result["left"]:
         return result
@@ -80,10 +86,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="record today's counts")
     parser.add_argument("--most", type=int, default=max(SIZES), help="largest n")
+    parser.add_argument("--least", type=int, default=0, help="smallest n")
     options = parser.parse_args()
     found = recorded()
     for family, n, method in cases():
-        if n > options.most:
+        if not options.least <= n <= options.most:
             continue
         name = f"{family} n={n} {method}"
         now = counted(family, n, method)

@@ -44,7 +44,7 @@ def spread(monkeypatch):
     monkeypatch.setattr(workspace, "SPREAD_FROM", 0)
     monkeypatch.setattr(workspace, "SPREAD_ROWS", 0)
     monkeypatch.setattr(workspace, "MOST_PARTS", 4)
-    monkeypatch.setattr(workspace, "list_length", lambda *_: 8)
+    monkeypatch.setattr(workspace, "list_length", lambda *_: 16)
     monkeypatch.setattr(workspace, "PATIENCE", 2)
 
 
@@ -69,7 +69,7 @@ def test_many_programs_do_what_one_does(rng, emulator, monkeypatch):
             price = statistics(problems)[1].double().numpy()
             state, counts = forests.solve(
                 cost.astype(np.float64) * float(units.scale[0]), price,
-                length=8, rounds=workspace.ROUNDS, patience=patience,
+                length=16, rounds=workspace.ROUNDS, patience=patience,
             )  # fmt: skip
             wanted = torch.ones_like(units.flags)
             left = grow_forests(problems, units, work, wanted, exact=patience == 0)
