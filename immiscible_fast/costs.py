@@ -53,6 +53,35 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
     return square.sqrt_() if metric == "euclidean" else square
 
 
+def pair_costs(x: Tensor, noise: Tensor, metric: str) -> Tensor:
+    """Cost (B, n) of each sample with its noise, both (B, n, D); see ``pairwise_cost``."""
+    dtype = working_dtype(x, noise)
+    if metric == "cosine":
+        return 1 - (normalized(x, dtype) * normalized(noise, dtype)).sum(-1)
+    x, noise = x.to(dtype), noise.to(dtype)
+    if metric == "dot":
+        return -(x * noise).sum(-1)
+    if metric == "manhattan":
+        return (x - noise).abs().sum(-1)
+    square = (x - noise).square().sum(-1)
+    return square.sqrt() if metric == "euclidean" else square
+
+
+def weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    """Scale both so that the plain metric of the result orders pairs as the weighted one does.
+
+    Weights count relative to the largest, which changes no assignment: equal ones change nothing.
+    """
+    if weights.numel() == 0:
+        return x, noise
+    largest = weights.max()
+    relative = weights / torch.where(largest > 0, largest, torch.ones_like(largest))
+    dtype = working_dtype(x, noise)
+    scale = relative if metric == "manhattan" else relative.sqrt()
+    scale = scale.to(device=x.device, dtype=dtype, non_blocking=True)
+    return x.to(dtype) * scale, noise.to(dtype) * scale
+
+
 def centred_product(x: Tensor, y: Tensor, dtype: torch.dtype, scale: float) -> Tensor:
     """``scale`` times the inner products of the samples less their means: x.y up to constants of a
     row or a column, which change no assignment."""

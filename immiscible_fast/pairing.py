@@ -14,7 +14,7 @@ from . import ops, validation
 from .assignment import DEFAULT_TOL
 from .backends.select import on_gpu
 from .choices import METHODS, METRICS, Method, Metric
-from .costs import flatten_samples, outside_autocast, working_dtype
+from .costs import flatten_samples, outside_autocast, weighted
 from .options import AssignOptions, ConditionsLike, Group, Labels
 from .training.conditions import assign_with_conditions, check_conditions
 from .training.statistics import AssignmentStats, statistics
@@ -201,7 +201,7 @@ def fast_assign(
         images, noises = flatten_samples(images, noises, batched)
         if mask is not None:
             weights = validation.check_mask(mask, sample_shape).reshape(-1)
-            images, noises = _weighted(images, noises, weights, metric)
+            images, noises = weighted(images, noises, weights, metric)
         if not batched:
             images, noises = images[None], noises[None]
             groups = groups[None] if groups is not None else None
@@ -250,18 +250,3 @@ def _warn_if_nothing_can_move(x: Tensor, labels: Tensor | None, batched: bool) -
 def _check_finite(x: Tensor, noise: Tensor, even_on_gpu: bool = False) -> None:
     validation.check_values("x", x, even_on_gpu)
     validation.check_values("noise", noise, even_on_gpu)
-
-
-def _weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Scale both so that the plain metric of the result orders pairs as the weighted one does.
-
-    Weights count relative to the largest, which changes no assignment: equal ones change nothing.
-    """
-    if weights.numel() == 0:
-        return x, noise
-    largest = weights.max()
-    relative = weights / torch.where(largest > 0, largest, torch.ones_like(largest))
-    dtype = working_dtype(x, noise)
-    scale = relative if metric == "manhattan" else relative.sqrt()
-    scale = scale.to(device=x.device, dtype=dtype, non_blocking=True)
-    return x.to(dtype) * scale, noise.to(dtype) * scale

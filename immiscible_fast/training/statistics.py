@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..choices import Metric
-from ..costs import normalized, working_dtype
+from ..costs import pair_costs
 
 
 class AssignmentStats(NamedTuple):
@@ -54,24 +54,10 @@ def statistics(
         counts = counts - torch.searchsorted(ordered, ordered)
         largest = counts.amax(1) if n > 0 else counts.sum(1)
     return AssignmentStats(
-        _pair_costs(x, noise, metric).sum(1, dtype=torch.float64),
-        _pair_costs(x, assigned, metric).sum(1, dtype=torch.float64),
+        pair_costs(x, noise, metric).sum(1, dtype=torch.float64),
+        pair_costs(x, assigned, metric).sum(1, dtype=torch.float64),
         (index != place).sum(1).to(torch.float64) / max(n, 1),
         gap,
         largest,
         torch.zeros_like(gap) if weight is None else weight,
     )
-
-
-def _pair_costs(x: Tensor, noise: Tensor, metric: Metric) -> Tensor:
-    """Cost (B, n) of each sample with its noise, both (B, n, D); see ``pairwise_cost``."""
-    dtype = working_dtype(x, noise)
-    if metric == "cosine":
-        return 1 - (normalized(x, dtype) * normalized(noise, dtype)).sum(-1)
-    x, noise = x.to(dtype), noise.to(dtype)
-    if metric == "dot":
-        return -(x * noise).sum(-1)
-    if metric == "manhattan":
-        return (x - noise).abs().sum(-1)
-    square = (x - noise).square().sum(-1)
-    return square.sqrt() if metric == "euclidean" else square
