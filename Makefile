@@ -71,8 +71,8 @@ sdist-check: .venv/ready
 	$(BIN)/python -m build --outdir build/sdist
 	cd build/sdist && tar xzf *.tar.gz
 	cd build/sdist/immiscible_fast-*/ && rm -r immiscible_fast kernels && \
-		$(CURDIR)/$(PIP) --no-deps --target . ../*.whl && \
-		PYTHONPATH=. $(CURDIR)/$(BIN)/python -m pytest -q tests/test_known_answers.py tests/test_docs.py
+		"$(CURDIR)/"$(PIP) --no-deps --target . ../*.whl && \
+		PYTHONPATH=. "$(CURDIR)/"$(BIN)/python -m pytest -q tests/test_known_answers.py tests/test_docs.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
