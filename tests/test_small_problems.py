@@ -80,6 +80,16 @@ def test_costs_that_large_entries_would_drown_are_still_paid_exactly(rng):
         assert total(cost, columns) == pytest.approx(optimum(cost), rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(4, 1, 5), (2, 2, 4), (4, 5, 2), (3, 10, 10), (2, 20, 40)])
+def test_batches_that_large_entries_would_drown_are_still_paid_exactly(shape, dtype, rng):
+    """Prices that an auction has raised alike are zero in the end, but have cost digits."""
+    for _ in range(60):
+        costs = np.stack([wide_range(rng, *shape[1:]) for _ in range(shape[0])]).astype(dtype)
+        for cost, index in zip(costs, numba_cpu.assign(costs), strict=True):
+            assert total(cost, index) == pytest.approx(optimum(cost), rel=1e-9, abs=0)
+
+
 def test_costs_near_the_ends_of_float64(rng):
     for scale in (1e300, 1e-300):
         cost = rng.random((12, 12)) * scale

@@ -99,14 +99,12 @@ def _start_prices(cost, m, mean, price, groups):
 def _may_drown(cost, index, price, m, magnitude):
     """Whether costs, or prices, are so much larger than what is paid that float64 may have kept too
     few digits of it on the way."""
-    paid, largest = 0.0, 0.0
+    paid, largest = 0.0, magnitude
     for i in range(index.shape[0]):
         paid = max(paid, abs(np.float64(cost[i, index[i]])))
     for j in range(m):
         largest = max(largest, abs(price[j]))
-    if largest == 0:  # each row has its cheapest column, and nothing was ever added
-        return False
-    return not max(largest, magnitude) <= DWARF * paid
+    return not largest <= DWARF * paid
 
 
 @njit
@@ -124,11 +122,12 @@ def _shift(price, m):
 def _conclude(cost, price, column, m, magnitude, final, proven, index, value, dual, work):
     """Write the answer, and its certificate if it is to be ``proven`` or could be wrong; return
     whether the gap, if there is one, is but rounding. Prices may change if they are ``final``."""
+    raised = price[:m].any()  # else each row has its cheapest column, and no sum was ever rounded
     if final:
         _shift(price, m)
     index[:] = column[: cost.shape[0]]
     value[:] = 0
-    if not (proven or _may_drown(cost, index, price, m, magnitude)):
+    if not (proven or (raised and _may_drown(cost, index, price, m, magnitude))):
         return True
     value[0], value[1] = certificate(cost, price, index, m, dual, work)
     paid = 0.0
