@@ -1,0 +1,177 @@
+"""Costs of samples in blocks of rows: computed when they are wanted, never kept.
+
+1. Inner products are taken of the samples less their means, multiplied by powers of two such that
+   the largest cost is about one: constants of rows and columns change no square assignment, and
+   float32 keeps more digits of the rest.
+2. The error of a float32 sum of D products, in whatever order, is at most D u / (1 - D u) times the
+   product of both lengths, u = 2^-24; a few more u account for how the factors were rounded. So a
+   block of *lower bounds* is a block of costs less a number for each row (for distances, less it
+   before the square root).
+3. ``pairs`` computes single costs in float64, with a bound on their errors of the same kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+PART = 1 << 22  # numbers that are converted at a time, where samples cannot be used as they are
+KEPT_BYTES = 1 << 28  # of converted noise that is kept
+PAIR_BYTES = 1 << 26  # of gathered noise in ``pairs``
+FEW_BITS = 30  # of scale that need no conversion
+MORE = 16  # roundings beside those of D products
+PRODUCTS = ("sqeuclidean", "dot", "cosine")
+
+
+class CostBlocks:
+    """Costs of images ``x`` (n, D) against ``noise`` (m, D), finite, of any float dtype.
+
+    ``unit`` times what the blocks hold is the metric, up to constants of rows and columns.
+    """
+
+    def __init__(self, x: Tensor, noise: Tensor, metric: str) -> None:
+        self.x, self.noise, self.metric = x, noise, metric
+        self.n, self.m, self.dim = x.shape[0], noise.shape[0], max(1, x.shape[1])
+        self.device = x.device
+        self._product = metric in PRODUCTS
+        self._step = max(1, PART // self.dim)  # samples that are converted at a time
+        zero = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+        self._shift_x = zero if metric == "cosine" else self._mean(x)
+        self._shift_noise = zero if self._product else self._shift_x
+        length_x = self._longest(x, self._shift_x)
+        length_noise = self._longest(noise, self._shift_noise)
+        if self._product and metric != "cosine":
+            mean = self._mean(noise)
+            if float(mean.norm()) > 0.5 * length_noise:  # a common offset, which costs digits
+                self._shift_noise = mean
+                length_noise = self._longest(noise, mean)
+        far = abs(math.frexp(length_noise)[1]) > FEW_BITS
+        if self._product:
+            self._power_noise = -math.frexp(length_noise)[1] if far else 0
+            self._power_x = -math.frexp(length_x)[1] - math.frexp(length_noise)[1]
+            self._power_x -= self._power_noise
+            power = self._power_x + self._power_noise
+        else:
+            largest = math.frexp(max(length_x, length_noise))[1]
+            power = self._power_x = self._power_noise = -largest if abs(largest) > FEW_BITS else 0
+        self.unit = math.ldexp(2.0 if metric == "sqeuclidean" else 1.0, -power)
+        plain = not self._power_noise and not bool(self._shift_noise.any())
+        plain = plain and noise.dtype == torch.float32 and metric != "cosine"
+        self._columns: Tensor | None = noise if plain else None
+        if not plain and noise.numel() * 4 <= KEPT_BYTES:
+            self._columns = torch.cat([self._prepared(part) for part in noise.split(self._step)])
+        order = 1 if metric == "manhattan" else 2
+        sizes = [part.to(torch.float64).norm(order, 1) for _, part in self._parts()]
+        self._sizes = torch.cat(sizes)  # (m,) float64: lengths, or sums of magnitudes
+        self._largest = float(self._sizes.max())
+
+    def _mean(self, samples: Tensor) -> Tensor:
+        total = torch.zeros(samples.shape[1], dtype=torch.float64, device=samples.device)
+        for part in samples.split(self._step):
+            total += part.sum(0, dtype=torch.float64)
+        return total / max(1, samples.shape[0])
+
+    def _longest(self, samples: Tensor, shift: Tensor) -> float:
+        if self.metric == "cosine":
+            return 1.0
+        longest = 0.0
+        for part in samples.split(self._step):
+            longest = max(longest, float((part.to(torch.float64) - shift).norm(dim=1).max()))
+        return longest
+
+    def _wide(self, samples: Tensor, shift: Tensor, power: int) -> Tensor:
+        """Samples in float64, shifted and scaled, or of length one."""
+        wide = samples.to(torch.float64)
+        if self.metric == "cosine":
+            largest = wide.abs().amax(1, keepdim=True) if wide.shape[1] else wide.sum(1, True)
+            wide = wide / torch.where(largest > 0, largest, 1.0)
+            length = wide.norm(dim=1, keepdim=True)
+            return wide / torch.where(length > 0, length, 1.0)
+        return (wide - shift) * math.ldexp(1.0, power)
+
+    def _prepared(self, noise: Tensor) -> Tensor:
+        return self._wide(noise, self._shift_noise, self._power_noise).to(torch.float32)
+
+    def _parts(self, whole: bool = False) -> Iterator[tuple[slice, Tensor]]:
+        """The noise as blocks are computed from it, in parts or, if it is there, ``whole``."""
+        step = self.m if whole and self._columns is not None else self._step
+        for start in range(0, self.m, max(1, step)):
+            part = slice(start, start + step)
+            kept = self._columns
+            yield part, self._prepared(self.noise[part]) if kept is None else kept[part]
+
+    def block(self, rows: Tensor, out: Tensor, lower: bool = False) -> Tensor:
+        """Costs (b, m) of ``rows`` (b,) in float32, or lower bounds on them, in ``out`` (>= b, m).
+
+        ``rows`` are int64, on the device of the samples.
+        """
+        x = self._wide(self.x.index_select(0, rows), self._shift_x, self._power_x)
+        size = x.norm(p=1 if self.metric == "manhattan" else 2, dim=1)
+        left, result = x.to(torch.float32), out[: len(rows)]
+        left = -left if self._product else left
+        for part, right in self._parts(whole=True):
+            if self.metric == "manhattan":
+                result[:, part] = torch.cdist(left, right, p=1)
+            elif len(right) == self.m:
+                torch.mm(left, right.T, out=result)
+            else:
+                result[:, part] = left @ right.T
+        error = self._error(size)[:, None] if lower else None
+        if self.metric == "euclidean":
+            result.mul_(-2).add_(size[:, None].square().to(torch.float32))
+            result.add_(self._sizes.square().to(torch.float32))
+            if error is not None:
+                result.sub_(error.to(torch.float32) * (1 + 2**-20))
+            result.clamp_(min=0).sqrt_()
+            if error is not None:
+                result.mul_(1 - 2**-20)
+        elif error is not None:
+            if self.metric == "manhattan":
+                result.mul_(1 - _gamma(self.dim + MORE) - 2**-20)
+            result.sub_(error.to(torch.float32) * (1 + 2**-20))
+        return result
+
+    def _error(self, size: Tensor) -> Tensor:
+        """Bounds (b,) on the errors of the rows' costs (of squares of distances), whose samples
+        have these sizes."""
+        gamma = _gamma(self.dim + MORE)
+        if self.metric == "euclidean":
+            return gamma * (size + self._largest).square() + 1e-30
+        if self.metric == "manhattan":
+            return 2**-21 * (size + self._largest) + 1e-30
+        return gamma * size * self._largest * (1 + 1e-6) + 1e-30
+
+    def pairs(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Costs (b, k) of ``rows`` (b,) with ``columns`` (b, k) in float64, and bounds (b,) on
+        their errors."""
+        step = max(1, PAIR_BYTES // (8 * self.dim * max(1, columns.shape[1])))
+        parts = [
+            self._pairs(rows[start : start + step], columns[start : start + step])
+            for start in range(0, len(rows), step)
+        ]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    def _pairs(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        rounding = (2 * self.dim + MORE) * 2.0**-53
+        chosen = self.noise.index_select(0, columns.reshape(-1))
+        if self._product:
+            x = self._wide(self.x.index_select(0, rows), self._shift_x, self._power_x)
+            noise = self._wide(chosen, self._shift_noise, self._power_noise)
+            cost = -(noise.reshape(*columns.shape, -1) @ x[:, :, None])[:, :, 0]
+            return cost, rounding * 1.01 * x.norm(dim=1) * self._largest + 1e-300
+        x = self.x.index_select(0, rows).to(torch.float64)
+        x, noise = (z * math.ldexp(1.0, self._power_x) for z in (x, chosen.to(torch.float64)))
+        difference = noise.reshape(*columns.shape, -1).sub_(x[:, None])
+        cost = difference.norm(p=1 if self.metric == "manhattan" else 2, dim=2)
+        return cost, rounding * 1.01 * cost.amax(1) + 1e-300
+
+
+def _gamma(count: int) -> float:
+    """What ``count`` roundings of float32 can add up to, relatively, products at full precision."""
+    unit = 2.0**-24
+    if torch.get_float32_matmul_precision() != "highest":
+        unit = 2.0**-7 / count + unit  # factors of 8 bits
+    return 1.01 * count * unit / (1 - min(0.5, count * unit))
