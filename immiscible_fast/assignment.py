@@ -100,6 +100,8 @@ def solve_assignment(
     R. Jonker, A. Volgenant, "A shortest augmenting path algorithm", Computing 38, 1987.
     """
     validation.check_choice("method", method, METHODS)
+    if method == "streaming":
+        raise ValueError("method must not be 'streaming' where there is a matrix: see fast_assign")
     tol = validation.check_tolerance(tol)
     matrix = validation.check_tensor("cost", cost)
     if matrix.ndim not in (2, 3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Metric = Literal["sqeuclidean", "euclidean", "dot", "cosine", "manhattan"]
-Method = Literal["auto", "exact", "auction", "sinkhorn", "scipy"]
+Method = Literal["auto", "exact", "auction", "sinkhorn", "scipy", "streaming"]
 Schedule = Literal["flow"]
 
 METRICS: tuple[Metric, ...] = get_args(Metric)

@@ -22,6 +22,8 @@ from .validation import is_traced
 
 def backend(tensor: Tensor, method: str = "auto") -> Any:
     """The module that solves this tensor; SciPy is on the CPU wherever the tensor is."""
+    if method == "streaming":
+        return _module("streaming")
     return _module("triton_gpu" if method != "scipy" and on_gpu(tensor) else "cpu")
 
 

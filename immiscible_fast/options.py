@@ -36,6 +36,7 @@ class OptionsOfAll(TypedDict, total=False):
     check: bool
     condition_weight: float | Tensor | None
     condition_share: float | None
+    max_memory: float | None
 
 
 class AssignOptions(OptionsOfAll, total=False):

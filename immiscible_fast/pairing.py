@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from . import ops, validation
 from .assignment import DEFAULT_TOL
+from .backends import memory
 from .backends.select import on_gpu
 from .choices import METHODS, METRICS, Method, Metric
 from .costs import flatten_samples, outside_autocast, weighted
@@ -59,6 +60,7 @@ def fast_assign(
     check: bool = False,
     return_stats: bool = False,
     process_group: Group | None = None,
+    max_memory: float | None = None,
 ) -> Tensor | tuple[Tensor, AssignmentStats]:
     """Match each image of a batch with one noise, so that their total distance is minimal.
 
@@ -71,7 +73,8 @@ def fast_assign(
         "manhattan"; see ``pairwise_cost``. "dot" gives the same assignment as "sqeuclidean".
     method : str
         "auto" (on a GPU, within ``tol`` if large), "exact", "auction", "sinkhorn" or "scipy";
-        see ``solve_assignment``.
+        see ``solve_assignment``. "streaming" is within ``tol`` without the n x n matrix, for any n
+        that fits as samples; "auto" is that where the matrix would not fit into ``max_memory``.
     tol : float
         Tolerance of the near-optimal methods; see ``solve_assignment``. On a CPU it refers to the
         cost as they compute it: for large batches of dot-product metrics in eight bits, if those
@@ -110,6 +113,9 @@ def fast_assign(
         One assignment over the batches of all ranks of the group. What is given is this rank's,
         of any number of rows, and the options are the same on all ranks. Every rank has to call,
         and waits for the others; see docs/distributed.md.
+    max_memory : float, optional
+        Bytes that "auto" may take for a cost matrix and its solver; None: half of what is free.
+        "streaming" takes some 600 bytes a sample and 200 MB beyond the samples.
 
     Returns
     -------
@@ -179,7 +185,8 @@ def fast_assign(
     plain = features is None and mask is None
     unconditioned = conditions is None and condition_weight is None and condition_share is None
     one = plain and unconditioned and labels is None and batched is False and return_stats is False
-    if one and validation.is_plain_pair(x, noise) and not on_gpu(x):
+    one = one and method != "streaming" and max_memory is None
+    if one and validation.is_plain_pair(x, noise) and len(x) < memory.LARGE and not on_gpu(x):
         return ops.assign_plain(x, noise, metric, method, tol)
     images, noises = validation.check_pair("x", x, "noise", noise, batched, same_count=True)
     validation.check_data("x", images)
@@ -190,6 +197,11 @@ def fast_assign(
         conditions, condition_weight, condition_share, images.shape[: 1 + batched], images.device
     )
     validation.check_flag("return_stats", return_stats)
+    max_memory = memory.check(max_memory)
+    if method == "streaming" and soft is not None:
+        raise ValueError("conditions cannot be had with method='streaming'")
+    if method == "auto" and soft is None and memory.too_large(images, groups, batched, max_memory):
+        method = "streaming"
     _warn_if_nothing_can_move(images, groups, batched)
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
         _check_finite(images, noises)

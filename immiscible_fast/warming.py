@@ -69,6 +69,8 @@ def warmup(
             cost = torch.rand(count, count, generator=generator).to(device, dtype)
             solve_assignment(cost)
             linear_sum_assignment(cost)
+        if method == "streaming":
+            fast_assign(*torch.randn(2, 128, 4, generator=generator), method=method)
         if dtype != torch.float64:
             _compile_products(torch.randn(1, max(CPU_SIZES), DIMENSIONS, generator=generator))
 

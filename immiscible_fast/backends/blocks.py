@@ -22,6 +22,9 @@ PART = 1 << 22  # numbers that are converted at a time, where samples cannot be 
 KEPT_BYTES = 1 << 28  # of converted noise that is kept
 PAIR_BYTES = 1 << 26  # of gathered noise in ``pairs``
 FEW_BITS = 30  # of scale that need no conversion
+LOOKED = 64  # samples of either kind that are looked at
+DIRECT = 0.02  # of the spread of distances: errors that products may have
+FARTHEST = 500  # powers of two that samples are scaled by
 MORE = 16  # roundings beside those of D products
 PRODUCTS = ("sqeuclidean", "dot", "cosine")
 
@@ -36,7 +39,7 @@ class CostBlocks:
         self.x, self.noise, self.metric = x, noise, metric
         self.n, self.m, self.dim = x.shape[0], noise.shape[0], max(1, x.shape[1])
         self.device = x.device
-        self._product = metric in PRODUCTS
+        self._product, self._direct = metric in PRODUCTS, False
         self._step = max(1, PART // self.dim)  # samples that are converted at a time
         zero = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
         self._shift_x = zero if metric == "cosine" else self._mean(x)
@@ -48,29 +51,46 @@ class CostBlocks:
             if float(mean.norm()) > 0.5 * length_noise:  # a common offset, which costs digits
                 self._shift_noise = mean
                 length_noise = self._longest(noise, mean)
-        far = abs(math.frexp(length_noise)[1]) > FEW_BITS
-        if self._product:
-            self._power_noise = -math.frexp(length_noise)[1] if far else 0
-            self._power_x = -math.frexp(length_x)[1] - math.frexp(length_noise)[1]
-            self._power_x -= self._power_noise
+        if metric == "cosine":
+            power = self._power_x = self._power_noise = 0
+        elif self._product:
+            bits = _bits(length_noise)
+            self._power_noise = -bits if abs(bits) > FEW_BITS else 0
+            self._power_x = -_bits(length_x) - bits - self._power_noise
             power = self._power_x + self._power_noise
         else:
-            largest = math.frexp(max(length_x, length_noise))[1]
-            power = self._power_x = self._power_noise = -largest if abs(largest) > FEW_BITS else 0
-        self.unit = math.ldexp(2.0 if metric == "sqeuclidean" else 1.0, -power)
+            bits = _bits(max(length_x, length_noise))
+            power = self._power_x = self._power_noise = -bits if abs(bits) > FEW_BITS else 0
+        self.unit = (2.0 if metric == "sqeuclidean" else 1.0) * 2.0**-power
         plain = not self._power_noise and not bool(self._shift_noise.any())
         plain = plain and noise.dtype == torch.float32 and metric != "cosine"
         self._columns: Tensor | None = noise if plain else None
         if not plain and noise.numel() * 4 <= KEPT_BYTES:
-            self._columns = torch.cat([self._prepared(part) for part in noise.split(self._step)])
+            self._columns = torch.cat(
+                [self._prepared(part) for part in torch.split(noise, self._step)]
+            )
         order = 1 if metric == "manhattan" else 2
         sizes = [part.to(torch.float64).norm(order, 1) for _, part in self._parts()]
         self._sizes = torch.cat(sizes)  # (m,) float64: lengths, or sums of magnitudes
         self._largest = float(self._sizes.max())
+        self.magnitude, self._direct = self._look()
+
+    def _look(self) -> tuple[float, bool]:
+        """(largest cost of some pairs, whether distances are too much alike for their squares to be
+        had from products)."""
+        some = torch.arange(0, self.n, max(1, self.n // LOOKED), device=self.device)
+        other = torch.arange(0, self.m, max(1, self.m // LOOKED), device=self.device)
+        cost, _ = self.pairs(some, other.expand(len(some), -1))
+        if self.metric != "euclidean":
+            return float(cost.abs().max()), False
+        centred = cost - cost.mean(0)
+        spread = (centred - centred.mean(1, keepdim=True)).square().mean().sqrt()
+        error = self._error(self._sizes.max()) / (2 * cost.mean().clamp(min=1e-30))
+        return float(cost.max()), bool(error > DIRECT * spread)
 
     def _mean(self, samples: Tensor) -> Tensor:
         total = torch.zeros(samples.shape[1], dtype=torch.float64, device=samples.device)
-        for part in samples.split(self._step):
+        for part in torch.split(samples, self._step):
             total += part.sum(0, dtype=torch.float64)
         return total / max(1, samples.shape[0])
 
@@ -78,7 +98,7 @@ class CostBlocks:
         if self.metric == "cosine":
             return 1.0
         longest = 0.0
-        for part in samples.split(self._step):
+        for part in torch.split(samples, self._step):
             longest = max(longest, float((part.to(torch.float64) - shift).norm(dim=1).max()))
         return longest
 
@@ -90,7 +110,7 @@ class CostBlocks:
             wide = wide / torch.where(largest > 0, largest, 1.0)
             length = wide.norm(dim=1, keepdim=True)
             return wide / torch.where(length > 0, length, 1.0)
-        return (wide - shift) * math.ldexp(1.0, power)
+        return (wide - shift) * 2.0**power
 
     def _prepared(self, noise: Tensor) -> Tensor:
         return self._wide(noise, self._shift_noise, self._power_noise).to(torch.float32)
@@ -115,12 +135,15 @@ class CostBlocks:
         for part, right in self._parts(whole=True):
             if self.metric == "manhattan":
                 result[:, part] = torch.cdist(left, right, p=1)
+            elif self._direct:
+                mode = "donot_use_mm_for_euclid_dist"
+                result[:, part] = torch.cdist(left, right, compute_mode=mode)
             elif len(right) == self.m:
                 torch.mm(left, right.T, out=result)
             else:
                 result[:, part] = left @ right.T
         error = self._error(size)[:, None] if lower else None
-        if self.metric == "euclidean":
+        if self.metric == "euclidean" and not self._direct:
             result.mul_(-2).add_(size[:, None].square().to(torch.float32))
             result.add_(self._sizes.square().to(torch.float32))
             if error is not None:
@@ -129,7 +152,7 @@ class CostBlocks:
             if error is not None:
                 result.mul_(1 - 2**-20)
         elif error is not None:
-            if self.metric == "manhattan":
+            if not self._product:
                 result.mul_(1 - _gamma(self.dim + MORE) - 2**-20)
             result.sub_(error.to(torch.float32) * (1 + 2**-20))
         return result
@@ -138,9 +161,9 @@ class CostBlocks:
         """Bounds (b,) on the errors of the rows' costs (of squares of distances), whose samples
         have these sizes."""
         gamma = _gamma(self.dim + MORE)
-        if self.metric == "euclidean":
+        if self.metric == "euclidean" and not self._direct:
             return gamma * (size + self._largest).square() + 1e-30
-        if self.metric == "manhattan":
+        if not self._product:  # the roundings of the samples; others are in proportion to the cost
             return 2**-21 * (size + self._largest) + 1e-30
         return gamma * size * self._largest * (1 + 1e-6) + 1e-30
 
@@ -163,10 +186,16 @@ class CostBlocks:
             cost = -(noise.reshape(*columns.shape, -1) @ x[:, :, None])[:, :, 0]
             return cost, rounding * 1.01 * x.norm(dim=1) * self._largest + 1e-300
         x = self.x.index_select(0, rows).to(torch.float64)
-        x, noise = (z * math.ldexp(1.0, self._power_x) for z in (x, chosen.to(torch.float64)))
+        x, noise = (z * 2.0**self._power_x for z in (x, chosen.to(torch.float64)))
         difference = noise.reshape(*columns.shape, -1).sub_(x[:, None])
         cost = difference.norm(p=1 if self.metric == "manhattan" else 2, dim=2)
         return cost, rounding * 1.01 * cost.amax(1) + 1e-300
+
+
+def _bits(length: float) -> int:
+    if not math.isfinite(length):
+        raise ValueError("x and noise are too large, their cost overflows")
+    return max(-FARTHEST, min(FARTHEST, math.frexp(length)[1]))
 
 
 def _gamma(count: int) -> float:

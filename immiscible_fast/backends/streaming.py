@@ -16,24 +16,28 @@ entries, and one block.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from . import numba_cpu
+from .block_passes import (
+    BLOCK,
+    SAMPLED,
+    BlockPasses,
+    Lists,
+    new_lists,
+    proven_gap,
+    standard_deviation,
+)
 from .blocks import CostBlocks
-from .threads import share
+from .cpu import check_finite
 
 ROOM = 64  # columns a list holds
-PROOF_ROOM = 16  # and where they are only wanted for a proof
-BLOCK = 1 << 24  # costs in a block, at most
-ROWS = 512  # rows in one
 FILLED_UP = 64  # rows: a block of fewer takes no less time
-THREADED = 1 << 20  # costs; for fewer, threads cost more than they save
-SAMPLED = 2048  # rows that a sample has at least
 # (share of the rows, eps in standard deviations, over-relaxation) of Sinkhorn's updates
 UPDATES = [
     (0.125 if k < 5 else 0.5 if k < 7 else 1.0, 10 ** (-k / 9), 1.6 if k < 9 else 1.0)
@@ -44,9 +48,12 @@ FIRST_EPS, FACTOR = 0.05, 5.0  # of the spread of the lists; from phase to phase
 LAST_EPS = 0.3  # of tol: rows lose about half of eps
 SLACK = 0.25  # of eps, by which a list may be off
 GRANTED = 0.1  # of eps a row, that rows whose lists no longer serve may lose together
-WAR, MOST_BIDS, MOST_REFILLS = 24, 200, 60  # a row: in a phase, and in all
+WAR, MOST_BIDS, MOST_REFILLS = 24, 300, 40  # a row: in a phase, and in all
 BIDS_AT_ONCE = 1 << 18  # between looks for an interrupt
-LEAST_COLUMNS = 16  # a row scan reads so many
+SMALL = 64  # samples: so few are one block, and solved exactly
+LEFT = 2048  # rows and columns that are completed at a time
+LEAST_UNIT = 1e-6  # of the costs: a smaller deviation is rounding
+TRIES, FINER = 3, 3.0  # auctions, each of a finer eps, until the gap is within tol
 
 
 class Streamed(NamedTuple):
@@ -59,137 +66,6 @@ class Streamed(NamedTuple):
     prices: NDArray[np.float32]  # (n,) of columns, in units of ``CostBlocks.unit``
     passes: float  # products that were computed, in units of n x n
     bids: int
-
-
-class Lists(NamedTuple):
-    """The cheapest columns of each row; see ``kernels/cpu/shortlists.py``."""
-
-    index: NDArray[np.uint32]  # type: ignore[assignment]  # (n, K) columns
-    value: NDArray[np.float32]  # (n, K) their costs
-    count: NDArray[np.int64]  # type: ignore[assignment]  # (n,) how many there are
-    bound: NDArray[np.float32]  # (n,) no other column's cost and price was less
-
-
-def new_lists(n: int, room: int) -> Lists:
-    return Lists(
-        np.zeros((n, room), np.uint32),
-        np.full((n, room), np.inf, np.float32),
-        np.zeros(n, np.int64),
-        np.full(n, -np.inf, np.float32),
-    )
-
-
-class BlockPasses:
-    """Passes over blocks of costs, of as many rows at a time as a block has room for."""
-
-    def __init__(self, costs: CostBlocks, block: int = BLOCK) -> None:
-        self.costs = costs
-        self.rows = max(1, min(ROWS, costs.n, block // max(1, costs.m)))
-        self._out = torch.empty(self.rows, costs.m, dtype=torch.float32, device=costs.device)
-        self.computed = 0  # rows of costs
-        self.threads = max(1, torch.get_num_threads())
-
-    def blocks(
-        self, rows: NDArray[np.int64], visit: Callable[[NDArray[np.int64], Tensor], None], lower: bool = False
-    ) -> None:
-        """``visit(rows, costs)`` for all ``rows``, a block at a time."""
-        for start in range(0, len(rows), self.rows):
-            some = rows[start : start + self.rows]
-            chosen = torch.from_numpy(some).to(self.costs.device)
-            visit(some, self.costs.block(chosen, self._out, lower))
-            self.computed += len(some)
-
-    def in_parts(self, run: Callable[[int, int, int], None], count: int) -> None:
-        """``run(part, begin, end)`` over the rows of a block, on several threads where that
-        pays."""
-        parts = min(self.threads, count) if count * self.costs.m >= THREADED else 1
-        edges = [count * part // parts for part in range(parts + 1)]
-        if parts == 1:
-            run(0, 0, count)
-        else:
-            share(run, [(k, edges[k], edges[k + 1]) for k in range(parts)], parts)
-
-    def shorten(
-        self,
-        rows: NDArray[np.int64],
-        price: NDArray[np.float32],
-        lists: Lists,
-        lower: bool = False,
-    ) -> None:
-        """Make the lists of ``rows`` anew, at these prices."""
-        if self.costs.device.type == "cpu":
-            from immiscible_fast.kernels.cpu.shortlists import shorten
-
-            def visit(some: NDArray[np.int64], cost: Tensor) -> None:
-                array = cost.numpy()
-                self.in_parts(lambda _, a, b: shorten(array, some, a, b, price, *lists), len(some))
-        else:
-            on_device = torch.from_numpy(price).to(self.costs.device)
-
-            def visit(some: NDArray[np.int64], cost: Tensor) -> None:
-                shorten_by_torch(cost, some, on_device, lists)
-
-        self.blocks(rows, visit, lower)
-
-    def mass(
-        self, rows: NDArray[np.int64], price: NDArray[np.float32], eps: float
-    ) -> NDArray[np.float64]:
-        """What ``rows`` of Sinkhorn's plan give to each column (m,), one each."""
-        total = np.zeros(self.costs.m)
-        if self.costs.device.type == "cpu":
-            from immiscible_fast.kernels.cpu.shortlists import add_mass
-
-            parts = np.zeros((self.threads, self.costs.m), np.float32)
-
-            def visit(some: NDArray[np.int64], cost: Tensor) -> None:
-                array = cost.numpy()
-                parts[:] = 0
-                self.in_parts(
-                    lambda k, a, b: add_mass(array, a, b, price, eps, parts[k]), len(some)
-                )
-                total[:] += parts.sum(0, dtype=np.float64)
-        else:
-            on_device = torch.from_numpy(price).to(self.costs.device)
-
-            def visit(some: NDArray[np.int64], cost: Tensor) -> None:
-                total[:] += mass_by_torch(cost, on_device, eps).to("cpu", torch.float64).numpy()
-
-        self.blocks(rows, visit)
-        return total
-
-
-def shorten_by_torch(
-    cost: Tensor, rows: NDArray[np.int64], price: Tensor, lists: Lists
-) -> None:
-    """``shorten`` of costs (b, m) on any device, by ``torch.topk``: the readable reference."""
-    room = min(lists.index.shape[1], cost.shape[1])
-    value, index = (cost + price).topk(min(room + 1, cost.shape[1]), largest=False)
-    lists.index[rows], lists.value[rows] = 0, np.inf
-    lists.index[rows, :room] = index[:, :room].cpu().numpy()
-    lists.value[rows, :room] = cost.gather(1, index[:, :room]).cpu().numpy()
-    lists.count[rows] = room
-    lists.bound[rows] = value[:, room].cpu().numpy() if room < cost.shape[1] else np.inf
-
-
-def mass_by_torch(cost: Tensor, price: Tensor, eps: float) -> Tensor:
-    """What the rows of a block (b, m) give to the columns (m,): the readable reference."""
-    return torch.softmax((cost + price) / -eps, 1).sum(0)
-
-
-def standard_deviation(passes: BlockPasses, order: NDArray[np.int64]) -> float:
-    """Of the doubly centred costs, by as many rows as a block has, at least 2048 if there are."""
-    some = np.sort(order[: max(passes.rows, min(SAMPLED, 2 * passes.rows))])
-    sums = torch.zeros(3, passes.costs.m, dtype=torch.float64, device=passes.costs.device)
-
-    def visit(_: NDArray[np.int64], cost: Tensor) -> None:
-        wide = cost - cost.mean(1, keepdim=True)
-        sums[0] += wide.sum(0, dtype=torch.float64)
-        sums[1] += wide.square().sum(0, dtype=torch.float64)
-
-    passes.blocks(some, visit)
-    count = len(some)
-    variance = float((sums[1] / count - (sums[0] / count).square()).mean())
-    return max(variance, 0.0) ** 0.5 * (count / max(1, count - 1)) ** 0.5
 
 
 def start_prices(
@@ -300,42 +176,13 @@ class ListAuction:
         return back
 
     def complete(self) -> None:
-        """Give what columns are left to what rows are left, in order."""
+        """Give what columns are left to what rows are left, at the least cost of a part of both."""
         rows, columns = np.flatnonzero(self.column[:-1] < 0), np.flatnonzero(self.owner < 0)
-        self.column[rows], self.owner[columns] = columns, rows
-
-
-def proven_gap(
-    passes: BlockPasses, index: NDArray[np.int64], price: NDArray[np.float32]
-) -> float:
-    """What the assignment costs above a lower bound on all assignments, rounded up.
-
-    With u_i <= min_j (c_ij + p_j), no assignment costs less than sum_i u_i - sum_j p_j, so the gap
-    is at most sum_i (c_i,index(i) + p_index(i) - u_i). Rows' minima u_i are the least of what a
-    list from lower bounds holds, in float64, and of the bound on what it does not hold.
-    """
-    costs, n = passes.costs, passes.costs.n
-    lists = new_lists(n, PROOF_ROOM)
-    everyone = np.arange(n)
-    passes.shorten(everyone, price, lists, lower=True)
-    beyond = lists.bound.astype(np.float64)  # of rounded sums with prices
-    beyond -= np.abs(beyond) * 2.0**-23 + 1e-37
-    wide = price.astype(np.float64)
-    gap, step = 0.0, max(1, passes.rows)
-    for start in range(0, n, step):
-        some = everyone[start : start + step]
-        columns = lists.index[some].astype(np.int64)
-        columns[:, 1:] = np.where(np.isfinite(lists.value[some, 1:]), columns[:, 1:], columns[:, :1])
-        columns = np.concatenate([index[some, None], columns], 1)
-        places = (torch.from_numpy(z).to(costs.device) for z in (some, columns))
-        cost, error = (z.cpu().numpy() for z in costs.pairs(*places))
-        value = cost + wide[columns]
-        size = np.abs(cost).max(1) + np.abs(wide[columns]).max(1)
-        error = error + size * 2.0**-51
-        least = np.minimum(value.min(1) - error, beyond[some])
-        slack = value[:, 0] + error - least
-        gap += float(slack.sum()) * (1 + (len(some) + 4) * 2.0**-52)
-    return gap * (1 + n * 2.0**-52)
+        for start in range(0, len(rows), LEFT):
+            some, other = rows[start : start + LEFT], columns[start : start + LEFT]
+            cost = self.passes.part(some, other)
+            index = numba_cpu.solve(cost[None], exact=True, tol=1.0).index[0]
+            self.column[some], self.owner[other[index]] = other[index], some
 
 
 def solve(
@@ -349,25 +196,30 @@ def solve(
 ) -> Streamed:
     """Assign samples (n, D) to noises (n, D) within ``tol`` standard deviations a row.
 
-    ``block`` is how many costs are held at a time, and ``room`` how many columns a list holds.
+    ``block`` is how many costs are held at a time, and ``room``, a multiple of 16, how many columns
+    a list holds. Up to 64 samples are solved exactly, in float64.
     """
     n = x.shape[0]
-    if n < LEAST_COLUMNS:
-        raise ValueError(f"n must be at least {LEAST_COLUMNS}, got {n}")
     costs = CostBlocks(x, noise, metric)
+    if n <= SMALL:
+        return _solve_small(costs)
     passes = BlockPasses(costs, block)
     order = np.random.default_rng(0).permutation(n)
     deviation = standard_deviation(passes, order)
-    unit = deviation if deviation > 0 else 1.0
+    unit = max(deviation, LEAST_UNIT * costs.magnitude) or LEAST_UNIT
     price = start_prices(passes, order, unit)
     lists = new_lists(n, room)
     passes.shorten(np.arange(n), price, lists)
     auction = ListAuction(passes, lists, price, unit)
-    last = LAST_EPS * tol * unit
-    auction.run(FIRST_EPS * auction.spread(), last)
-    auction.complete()
-    index = auction.column[:-1].copy()
-    gap = proven_gap(passes, index, price)
+    first, last = FIRST_EPS * auction.spread(), LAST_EPS * tol * unit
+    for _ in range(TRIES):
+        finished = auction.run(first, last)
+        auction.complete()
+        index = auction.column[:-1].copy()
+        gap = proven_gap(passes, index, price)
+        if gap <= tol * unit * n or not finished:
+            break
+        first = last = last / FINER
     return Streamed(
         index,
         gap * costs.unit,
@@ -377,3 +229,58 @@ def solve(
         passes.computed / n,
         auction.bids,
     )
+
+
+def _solve_small(costs: CostBlocks) -> Streamed:
+    n = costs.n
+    everyone = torch.arange(n, device=costs.device)
+    cost, error = costs.pairs(everyone, everyone.expand(n, n))
+    exact = numba_cpu.solve(cost.cpu().numpy()[None], exact=True, tol=1.0)
+    gap = float(exact.cost[0] - exact.lower_bound[0]) + 2.0001 * float(error.sum())
+    centred = cost - cost.mean(0)
+    deviation = float((centred - centred.mean(1, keepdim=True)).square().mean().sqrt())
+    price = exact.prices[0].astype(np.float32)
+    return Streamed(exact.index[0], gap * costs.unit, deviation * costs.unit, True, price, 1.0, 0)
+
+
+def assign(
+    x: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    metric: str,
+    method: str,
+    tol: float,
+    proven: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
+    (B, n), one problem after another."""
+    check_finite(x, noise)
+    batch, n = x.shape[:2]
+    index = np.tile(np.arange(n), (batch, 1))
+    converged, gap = np.ones(batch, np.bool_), np.zeros(batch)
+    for b in range(batch if x.numel() > 0 else 0):
+        for member in _groups(None if labels is None else labels[b], n):
+            if member is None:
+                answer = solve(x[b], noise[b], metric, tol)
+                index[b] = answer.index
+            elif len(member) == 1:
+                continue
+            else:
+                places = torch.from_numpy(member).to(x.device)
+                chosen, drawn = (z[b].index_select(0, places) for z in (x, noise))
+                answer = solve(chosen, drawn, metric, tol)
+                index[b, member] = member[answer.index]
+            converged[b] &= answer.converged
+            gap[b] += answer.gap
+    answers = (torch.from_numpy(field).to(x.device) for field in (index, converged, gap))
+    return next(answers), next(answers), next(answers)
+
+
+def _groups(labels: Tensor | None, n: int) -> list[NDArray[np.int64] | None]:
+    """Members of each group; None is everybody."""
+    if labels is None:
+        return [None]
+    values = labels.cpu().numpy()
+    order = np.argsort(values, kind="stable")
+    edges = np.flatnonzero(np.diff(values[order])) + 1
+    return list(np.split(order, edges))

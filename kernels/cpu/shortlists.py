@@ -21,9 +21,8 @@ import numpy as np
 from numba import njit
 
 from .jit import entry_point, kernel
-from .vector import list_top2, row_collect
+from .scans import list_top2, row_collect
 
-LANES = 16  # the scans of lists read so many columns at a time
 FREE = -1
 
 
