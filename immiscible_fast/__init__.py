@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .training.ranks import rank_generator, ranks_draw_alike
     from .training.statistics import AssignmentStats
     from .training.together import assign_many
+    from .training.whole_set import PairedDataset, pair_dataset
     from .training.windows import windowed
     from .warming import warmup
 
@@ -34,6 +35,7 @@ __all__ = [
     "Coupling",
     "Diffused",
     "NoisePool",
+    "PairedDataset",
     "assign_many",
     "assign_noise",
     "assign_noise_",
@@ -42,6 +44,7 @@ __all__ = [
     "diffuse",
     "fast_assign",
     "linear_sum_assignment",
+    "pair_dataset",
     "pairwise_cost",
     "prefetch",
     "rank_generator",
@@ -59,6 +62,7 @@ _MODULES = {
     "Coupling": "entropic",
     "Diffused": "diffusion",
     "NoisePool": "training.pool",
+    "PairedDataset": "training.whole_set",
     "assign_many": "training.together",
     "assign_noise": "noise",
     "assign_noise_": "noise",
@@ -67,6 +71,7 @@ _MODULES = {
     "diffuse": "diffusion",
     "fast_assign": "pairing",
     "linear_sum_assignment": "drop_in",
+    "pair_dataset": "training.whole_set",
     "pairwise_cost": "pairwise",
     "prefetch": "training.prefetch",
     "rank_generator": "training.ranks",

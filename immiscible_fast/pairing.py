@@ -114,7 +114,8 @@ def fast_assign(
         of any number of rows, and the options are the same on all ranks. Every rank has to call,
         and waits for the others; see docs/distributed.md.
     max_memory : float, optional
-        Bytes that "auto" may take for a cost matrix and its solver; None: half of what is free.
+        Bytes that "auto" may take for a cost matrix and its solver; None: half of what is free or,
+        with a ``process_group``, as many as it wants.
         "streaming" takes some 600 bytes a sample and 200 MB beyond the samples.
 
     Returns
@@ -173,6 +174,7 @@ def fast_assign(
             "metric": metric, "method": method, "tol": tol, "labels": labels,
             "conditions": conditions, "condition_weight": condition_weight,
             "condition_share": condition_share, "features": features, "mask": mask, "check": check,
+            "max_memory": float("inf") if max_memory is None else max_memory,  # alike on all ranks
         }  # fmt: skip
         index, _, all_stats = assign_over_ranks(
             fast_assign, "fast_assign", x, noise, process_group, batched, return_stats, options

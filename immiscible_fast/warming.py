@@ -43,7 +43,7 @@ def warmup(
     n, dim : int
         Images in a batch, and numbers in an image; they matter on a GPU only.
     metric, method : str
-        As in ``fast_assign``; they matter on a GPU only.
+        As in ``fast_assign``; they matter on a GPU, and "streaming" on a CPU, too.
 
     Raises
     ------

@@ -22,7 +22,7 @@ MODULES = sorted(
 WITH_EXAMPLES = (
     "solve_assignment", "fast_assign", "assign_noise", "pairwise_cost", "diffuse", "sinkhorn",
     "NoisePool", "select_noise", "assign_many", "windowed", "prefetch",
-    "assign_noise_",
+    "assign_noise_", "pair_dataset",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ wanted = [1, 1, *(2 * [quantised.supported() and dtype != torch.float64])]
 assert [len(signatures) for signatures in before] == wanted, before
 for n, dim in ((3, 5), (20, 3), (80, 4), (300, 256)):
     x, noise = torch.rand(2, n, dim).to(dtype)
-    for method in METHODS:
+    for method in [method for method in METHODS if method != "streaming"]:  # see warmup's method
         fast_assign(x, noise, method=method)
         fast_assign(x, noise, method=method, labels=torch.arange(n) % 2)
         solve_assignment(torch.rand(n, n).to(dtype), method=method)

@@ -1,0 +1,238 @@
+"""A data set that is paired with noise once: the file, and what reads it."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from immiscible_fast import PairedDataset, fast_assign, pair_dataset
+from immiscible_fast.training import whole_set
+from immiscible_fast.training.items import item_noise
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pictures(n=60, seed=0):
+    return torch.rand(n, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
+
+
+class Tuples(Dataset):
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, item):
+        return self.images[item], item % 3
+
+
+class Dicts(Tuples):
+    def __getitem__(self, item):
+        return {"pixels": self.images[item], "label": item % 3}
+
+
+def drawn(n, seed=0, epoch=0):
+    noises = [item_noise(seed, item, (3, 2, 2), epoch) for item in range(n)]
+    return torch.from_numpy(np.stack(noises))
+
+
+def test_noise_of_an_item_is_gaussian_and_its_own():
+    noise = np.stack([item_noise(5, item, (7, 3)) for item in range(4000)])
+    assert noise.dtype == np.float32 and noise.shape == (4000, 7, 3)
+    flat = noise.reshape(4000, 21)
+    assert abs(flat.mean()) < 0.02 and abs(flat.std() - 1) < 0.02
+    assert abs((flat**4).mean() - 3) < 0.15
+    assert np.abs(np.corrcoef(flat.T) - np.eye(21)).max() < 0.08
+    assert np.abs(np.corrcoef(flat[:30]) - np.eye(30)).max() < 0.9
+    assert np.array_equal(item_noise(5, 17, (7, 3)), noise[17])
+    assert not np.array_equal(item_noise(5, 17, (7, 3), epoch=1), noise[17])
+    assert not np.array_equal(item_noise(6, 17, (7, 3)), noise[17])
+    assert item_noise(5, 0, (0, 3)).shape == (0, 3)
+
+
+def test_noise_is_the_same_on_every_machine():
+    wanted = [1.3352358, -0.50778675, 0.1440267]
+    assert np.allclose(item_noise(1, 2, (3,), 3), wanted, atol=1e-5)
+
+
+def test_pairs_are_those_of_fast_assign(tmp_path):
+    x = pictures()
+    pairs = pair_dataset(x, seed=3, path=tmp_path / "pairs", epochs=2)
+    for epoch in range(2):
+        pairs.set_epoch(epoch)
+        noise = drawn(60, 3, epoch)
+        index = fast_assign(x, noise)
+        assert np.array_equal(pairs.index, index.numpy())
+        image, own = pairs[7]
+        assert torch.equal(image, x[7]) and torch.equal(own, noise[index[7]])
+        assert torch.equal(pairs[-1][1], noise[index[-1]])
+    assert not np.array_equal(pairs.index, PairedDataset(x, tmp_path / "pairs").index)
+    certificate = pairs.certificate
+    before = (x - drawn(60, 3)).square().sum(dtype=torch.float64)
+    assert np.isclose(certificate.cost_before[0, 0], float(before))
+    assert certificate.gap.shape == (2, 1) and float(certificate.gap.max()) < 1e-3
+    assert (certificate.cost_after < certificate.cost_before).all()
+    with pytest.raises(IndexError):
+        pairs[60]
+
+
+def test_large_shards_are_streamed(tmp_path, monkeypatch):
+    monkeypatch.setattr(whole_set, "EXACT_UP_TO", 50)
+    x = pictures(200)
+    pairs = pair_dataset(x, seed=0, path=tmp_path / "pairs", tol=0.02)
+    assert np.array_equal(
+        pairs.index, fast_assign(x, drawn(200), method="streaming", tol=0.02).numpy()
+    )
+
+
+def test_shards_and_labels(tmp_path):
+    x, labels = pictures(61), np.arange(61) % 2
+    pairs = pair_dataset(x, seed=0, path=tmp_path / "pairs", n=25, labels=labels, epochs=2)
+    assert pairs.certificate.gap.shape == (2, 3)
+    for epoch in range(2):
+        pairs.set_epoch(epoch)
+        assert sorted(pairs.index) == list(range(61))
+        assert np.array_equal(labels[pairs.index], labels)
+    pairs.set_epoch(2)
+    assert pairs.epoch == 0
+
+
+@pytest.mark.parametrize("kind", ["tuples", "dicts", "memmap", "array", "bytes"])
+def test_sources(kind, tmp_path):
+    x = pictures(20)
+    source, place = x, None
+    if kind == "tuples":
+        source = Tuples(x)
+    elif kind == "dicts":
+        source, place = Dicts(x), "pixels"
+    elif kind == "memmap":
+        np.save(tmp_path / "x.npy", x.numpy())
+        source = np.load(tmp_path / "x.npy", mmap_mode="r")
+    elif kind == "array":
+        source = x.double().numpy()
+    else:
+        source = (x * 255).to(torch.uint8).numpy()
+        x = torch.from_numpy(source).float() / 127.5 - 1
+    pairs = pair_dataset(source, seed=0, path=tmp_path / "pairs", image=place)
+    assert np.array_equal(pairs.index, fast_assign(x, drawn(20)).numpy())
+    item = pairs[4]
+    noise = item["noise"] if kind == "dicts" else item[1]
+    assert torch.equal(noise, drawn(20)[pairs.index[4]])
+    if kind == "dicts":
+        assert item["label"] == 1
+    if kind == "tuples":
+        assert item[2] == 1
+    if kind == "bytes":
+        assert item[0].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_a_loader_read_it(method, tmp_path):
+    x = pictures(24)
+    pairs = pair_dataset(x, seed=0, path=tmp_path / "pairs")
+    loader = DataLoader(pairs, batch_size=8, num_workers=1, multiprocessing_context=method)
+    batches = list(loader)
+    assert torch.equal(torch.cat([image for image, _ in batches]), x)
+    assert torch.equal(torch.cat([noise for _, noise in batches]), drawn(24)[pairs.index])
+
+
+def test_a_pickle_is_small(tmp_path):
+    pairs = pair_dataset(pictures(50), seed=0, path=tmp_path / "pairs")
+    assert pairs.index is not None
+    copy = pickle.loads(pickle.dumps(pairs))
+    assert torch.equal(copy[3][1], pairs[3][1])
+    assert len(pickle.dumps(pairs)) < 50 * 3 * 4 * 4 + 4000
+
+
+def test_it_goes_on_after_an_interrupt(tmp_path, monkeypatch):
+    x, options = pictures(90), {"seed": 1, "n": 20, "epochs": 2}
+    pair_dataset(x, path=tmp_path / "whole", **options)
+    solve, calls = whole_set._pair, []
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return solve(*args)
+
+    monkeypatch.setattr(whole_set, "_pair", failing)
+    with pytest.raises(KeyboardInterrupt):
+        pair_dataset(x, path=tmp_path / "other", **options)
+    assert not (tmp_path / "other").exists()
+    pair_dataset(x, path=tmp_path / "other", **options)
+    assert len(calls) == 4 + 10 - 3
+    assert (tmp_path / "other").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not (tmp_path / "other.part").exists()
+    pair_dataset(x, path=tmp_path / "other", **options)  # it is there
+    assert len(calls) == 11
+
+
+def test_it_goes_on_after_a_kill(tmp_path):
+    program = f"""
+import os, signal, torch
+from immiscible_fast import pair_dataset
+from immiscible_fast.training import whole_set
+solve, calls = whole_set._pair, []
+def killed(*args):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return solve(*args)
+whole_set._pair = killed
+x = torch.rand(90, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+pair_dataset(x, seed=1, n=20, path={str(tmp_path / "other")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+    assert done.returncode != 0
+    assert (tmp_path / "other.part").exists() and not (tmp_path / "other").exists()
+    for name in ("other", "whole"):
+        pair_dataset(pictures(90), seed=1, n=20, path=tmp_path / name)
+    assert (tmp_path / "other").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"seed": -1}, ValueError, "seed must be from 0 to 2\\^64 - 1, got -1"),
+        ({"seed": 0.5}, TypeError, "seed must be a whole number, got float"),
+        ({"n": 0}, ValueError, "n must be at least 1, got 0"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
+        ({"metric": "l2"}, ValueError, "metric must be one of"),
+        ({"tol": 0}, ValueError, "tol must be positive"),
+        ({"labels": [0, 1]}, ValueError, "labels must have shape"),
+        ({"images": torch.zeros(0, 3)}, ValueError, "images must not be empty"),
+        ({"images": torch.zeros(5, 3).long()}, TypeError, "images must be floats or uint8"),
+        ({"images": np.zeros((5, 3), np.int64)}, TypeError, "images must be floats or uint8"),
+        ({"images": 3}, TypeError, "images must be a tensor, an array or a Dataset"),
+        ({"images": ["a", "b"]}, TypeError, "images must give tensors or arrays, got str"),
+        ({"images": torch.full((5, 3), torch.nan)}, ValueError, "x must be finite"),
+        ({"image": 0.5}, TypeError, "image must be a string or an integer, got float"),
+    ],
+)
+def test_errors_name_the_argument(options, error, message, tmp_path):
+    arguments = {"images": pictures(5), "seed": 0, "path": tmp_path / "pairs", **options}
+    with pytest.raises(error, match=message):
+        pair_dataset(arguments.pop("images"), **arguments)
+    assert not (tmp_path / "pairs").exists()
+
+
+def test_the_file_of_another_call_is_refused(tmp_path):
+    x, path = pictures(10), tmp_path / "pairs"
+    pair_dataset(x, seed=0, path=path)
+    with pytest.raises(ValueError, match=r"path must not be that of another call: .* has seed 0"):
+        pair_dataset(x, seed=1, path=path)
+    with pytest.raises(ValueError, match="images must be the 10 of shape"):
+        PairedDataset(pictures(9), path)
+    with pytest.raises(ValueError, match="epoch must not be negative"):
+        PairedDataset(x, path, epoch=-1)
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="path must be a file that pair_dataset wrote"):
+        PairedDataset(x, path)
