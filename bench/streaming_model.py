@@ -1,0 +1,62 @@
+"""A model of streaming on a GPU, from counted products and bytes: nothing here is measured there.
+
+    python -m bench.streaming_model
+
+prints a table of seconds. A pass computes n x n costs of D products each; how many passes there are
+is counted on a CPU (bench/results/streaming). Rates are an H100's, at about half to three quarters
+of what its data sheet says. Two ways:
+
+- ``as it is``: float32 products by torch, of which each block is written once and read or written
+  five times more by what follows, and lists that a CPU solves, at a microsecond a bid;
+- ``fused``: bfloat16 products in a kernel that keeps no block, a proof in three TF32 products, and
+  the same lists. No such kernel is written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SIZES = [(n, dim) for n in (131_072, 1_048_576) for dim in (3072, 16384)]
+PRICES, LISTS, PROOF = 4.9, 1.0, 1.0  # passes: Sinkhorn with the deviation, lists, certificate
+REFILLS = 3.0  # as many as patches of photographs took; digits took none
+FLOAT32, TF32, BFLOAT16 = 45e12, 350e12, 600e12  # products and sums a second
+BANDWIDTH = 2.5e12  # bytes a second
+EXPONENTIALS = 3.0e12  # a second
+TOUCHED = 6  # times that a block is written or read, by torch
+BIDS, BID = 20, 1e-6  # a row; seconds
+
+
+class Estimate(NamedTuple):
+    passes: float  # seconds of one pass of products
+    as_it_is: float  # seconds in all
+    fused: float
+    samples: float  # bytes, both kinds, in two bytes a number
+    beyond: float  # bytes on the device beyond these, and as many on the host
+
+
+def estimate(n: int, dim: int) -> Estimate:
+    pairs, products = float(n) * n, 2.0 * n * n * dim
+    passes = PRICES + LISTS + REFILLS + PROOF
+    bids = BIDS * n * BID
+    one = products / FLOAT32 + TOUCHED * 4 * pairs / BANDWIDTH
+    fused = (passes - PROOF) * products / BFLOAT16 + PROOF * 3 * products / TF32
+    fused += PRICES * pairs / EXPONENTIALS
+    block = 4.0 * max(1 << 24, n)
+    return Estimate(one, passes * one + bids, fused + bids, 2.0 * 2 * n * dim, block + 600.0 * n)
+
+
+def table() -> str:
+    lines = [
+        "| n | D | one pass, float32 | as it is | fused, not written | samples | beyond them |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for n, dim in SIZES:
+        found = estimate(n, dim)
+        seconds = [f"{value:,.2g} s" if value < 100 else f"{value:,.0f} s" for value in found[:3]]
+        sizes = [f"{value / 1e9:,.1f} GB" for value in found[3:]]
+        lines.append(f"| {' | '.join([f'{n:,}', f'{dim:,}', *seconds, *sizes])} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table())
