@@ -35,6 +35,7 @@ from .block_passes import (
 )
 from .blocks import CostBlocks
 from .cpu import check_finite
+from .select import on_gpu, warn_solved_on_cpu
 
 ROOM = 64  # columns a list holds
 FILLED_UP = 64  # rows: a block of fewer takes no less time
@@ -254,6 +255,10 @@ def assign(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
     (B, n), one problem after another."""
+    device = x.device
+    if device.type != "cpu" and not on_gpu(x):
+        warn_solved_on_cpu(device)
+        x, noise = x.cpu(), noise.cpu()
     check_finite(x, noise)
     batch, n = x.shape[:2]
     index = np.tile(np.arange(n), (batch, 1))
@@ -272,7 +277,7 @@ def assign(
                 index[b, member] = member[answer.index]
             converged[b] &= answer.converged
             gap[b] += answer.gap
-    answers = (torch.from_numpy(field).to(x.device) for field in (index, converged, gap))
+    answers = (torch.from_numpy(field).to(device) for field in (index, converged, gap))
     return next(answers), next(answers), next(answers)
 
 
