@@ -40,6 +40,7 @@ DEGENERATE = {
 # Nearly all rows are the same to the cost, and fight for the same columns: lists of 16 entries do
 # not suffice, and the budget of work ends what they do.
 WARS = {"one_bit", "mostly_zeros", "one_dimension", "noises_equal", "images_equal", "lengths"}
+OTHERS = [metric for metric in METRICS if metric != "sqeuclidean"]  # each family takes one in turn
 
 
 @pytest.fixture(autouse=True)
@@ -77,10 +78,16 @@ def check(x, noise, metric, answer, tol, converges=True):
         assert paid - optimum <= tol * n * (1.5 * float(cost.std()) + rounding * 1e6)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "metric"),
+    [
+        (family, metric)
+        for k, family in enumerate(FAMILIES)
+        for metric in ("sqeuclidean", OTHERS[k % len(OTHERS)])
+    ],
+)
 def test_every_family_is_within_the_certificate(family, metric):
-    for seed, n, room, rows in ((0, 65, 16, 1), (1, 230, 64, 100)):
+    for seed, n, room, rows in ((0, 65, 16, 1), (1, 190, 64, 100)):
         x, noise = samples(family, seed, n)
         answer = streaming.solve(x, noise, metric, 0.01, room=room, block=rows * n)
         hard = (family, metric) in DEGENERATE or (family in WARS and metric != "sqeuclidean")
