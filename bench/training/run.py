@@ -254,16 +254,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         images = data.load(settings)
         judge = Judge.make(settings, images)
+        if settings.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
     except (FileNotFoundError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
     folder = Run(settings, images).folder
     folder.mkdir(parents=True, exist_ok=True)
-    board = None
-    if settings.tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
-
-        board = SummaryWriter(str(folder))
+    board = SummaryWriter(str(folder)) if settings.tensorboard else None
     print(f"{name_of(settings)}\n{folder}")
     with (folder / "log.csv").open("a") as log, tqdm(total=settings.steps, unit="step") as bar:
 
@@ -281,6 +279,8 @@ def main(argv: list[str] | None = None) -> int:
         for measure in row.keys() & set(MEASURES) if board else ():
             tag = f"{measure}/{row['sampling_steps']} sampling steps"
             board.add_scalar(tag, row[measure], row["train_step"])
+    if board:
+        board.close()
     return 0
 
 

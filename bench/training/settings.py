@@ -167,7 +167,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse(argv: list[str] | None, **described: Any) -> Settings:
     """Settings of the command line: a TOML file, if one is named, and flags that override it."""
-    parser = argparse.ArgumentParser(**described)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(formatter_class=raw, **described)
     parser.add_argument("config", type=Path, nargs="?", help="TOML file of settings")
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     for name, kind in HINTS.items():
