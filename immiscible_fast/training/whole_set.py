@@ -104,6 +104,7 @@ def pair_dataset(
     >>> x, noise = pairs[7]
     >>> x.shape == noise.shape, bool(pairs.certificate.gap.sum() < 1e-9)
     (True, True)
+    >>> folder.cleanup()
     """
     source = Source(images, image)
     seed = check_seed(seed)
