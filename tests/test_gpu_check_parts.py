@@ -93,7 +93,7 @@ def test_stages_and_kernels_are_marked_where_they_are_called(monkeypatch):
     monkeypatch.setattr(stages, "REPEATS", 1)
     by_name = {knob.name: knob for knob in tune.KNOBS}
     with (
-        tune.turned(by_name["sinkhorn updates"], 2),
+        tune.turned(by_name["sinkhorn updates, exact"], 2),
         tune.turned(by_name["bid rounds"], 3),
     ):
         rows = list(stages.measure(tiny(FakeClock())))

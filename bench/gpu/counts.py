@@ -26,12 +26,17 @@ def rows_per_block(n: int) -> int:
     return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
 
-def list_length(m: int) -> int:
+def list_length(m: int, exact: bool = True) -> int:
     """As ``workspace.list_length``, of long rows."""
-    return 32 if m <= 1024 else 64
+    return (32 if m <= 1024 else 64) if exact else 16
 
 
-def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, updates: int = 24) -> int | None:
+def updates(exact: bool) -> int:
+    """As ``sinkhorn``."""
+    return 30 if exact else 24
+
+
+def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, exact: bool = False) -> int | None:
     """Fewest bytes of a stage of a square float32 problem; None of one that is not known, and of
     forests, which read what the data make them read.
 
@@ -43,8 +48,8 @@ def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, updates: int = 
     known = {
         "distances": product_bytes(n, n, dim, batch) + 2 * batch * FLOAT * n * dim,  # means first
         "statistics": 2 * matrix + 2 * parts * (DOUBLE + FLOAT),
-        "sinkhorn": updates * (matrix + 4 * columns * FLOAT),
-        "matching": matrix + columns * list_length(n) * (DOUBLE + FLOAT),
+        "sinkhorn": updates(exact) * (matrix + 4 * columns * FLOAT),
+        "matching": matrix + columns * list_length(n, exact) * (DOUBLE + FLOAT),
         "certificate": matrix + columns * (2 * DOUBLE + FLOAT),
     }
     return known.get(stage)

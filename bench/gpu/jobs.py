@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 TAIL = 3000  # characters of a log that are recorded
 SANITIZER_FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/cuda/bin")
-SANITIZER_TOOLS = ("memcheck", "racecheck")
+SANITIZER_TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 FOUND_ERRORS = 86  # exit code of the sanitizer if it found any
 NEED_NO_GPU = ("test_gpu_ahead_of_time", "test_gpu_check")
 # In a group that can be ended whole; yet what ends this session is to end it, too.

@@ -47,7 +47,7 @@ def _rows(setting: Setting, calls: list[Callable[[], Any]], facts: Row) -> Itera
     n, dim = facts["n"], facts["dim"]
     spent = _spent(setting, calls, watch.stages)
     for stage, (milliseconds, times) in spent.items():
-        count = None if times != 1 else stage_bytes(stage, n, dim)
+        count = None if times != 1 else stage_bytes(stage, n, dim, exact=facts["method"] == "exact")
         row = {
             "case": stage,
             **facts,

@@ -25,8 +25,6 @@ class Knob(NamedTuple):
     module: str
     attribute: str
     values: tuple[Any, ...]
-    function: str = ""  # whose keyword's default was taken from the constant
-    keyword: str = ""
 
 
 KNOBS = (
@@ -35,13 +33,12 @@ KNOBS = (
         f"{KERNELS}.sinkhorn",
         "UPDATES",
         (16, 20, 30, 40),
-        "sinkhorn",
-        "updates",
     ),
+    Knob("sinkhorn updates, exact", f"{KERNELS}.sinkhorn", "EXACT_UPDATES", (20, 24, 40)),
     Knob("sinkhorn last eps", f"{KERNELS}.sinkhorn", "LAST_EPS", (0.001, 0.01, 0.03)),
     Knob("over-relaxation", f"{KERNELS}.sinkhorn", "OVER_RELAXATION", (1.5, 1.8, 1.9)),
     Knob("bid rounds", f"{KERNELS}.workspace", "ROUNDS", (4, 8, 32)),
-    Knob("patience", f"{KERNELS}.workspace", "PATIENCE", (5, 6, 10, 16)),
+    Knob("patience", f"{KERNELS}.workspace", "PATIENCE", (4, 5, 8, 10)),
     Knob("tolerance", "immiscible_fast.pairing", "tol", (0.005, 0.02, 0.03, 0.05)),
     Knob("precision", "immiscible_fast.backends.triton_gpu", "_precision", ("ieee", "tf32")),
 )
@@ -55,16 +52,11 @@ def turned(knob: Knob, value: Any) -> Iterator[None]:
         return
     module = importlib.import_module(knob.module)
     before = getattr(module, knob.attribute)
-    function = getattr(module, knob.function) if knob.function else None
     try:
         setattr(module, knob.attribute, _like(before, value))
-        if function is not None and function.__kwdefaults__:
-            function.__kwdefaults__[knob.keyword] = value
         yield
     finally:
         setattr(module, knob.attribute, before)
-        if function is not None and function.__kwdefaults__:
-            function.__kwdefaults__[knob.keyword] = before
 
 
 def _like(before: Any, value: Any) -> Any:
