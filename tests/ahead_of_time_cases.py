@@ -98,9 +98,16 @@ def pairwise_cases() -> Iterator[Case]:
 
 
 def solve(
-    batch: int, n: int, m: int, dtype: torch.dtype = torch.float32, *, grouped: bool = False
+    batch: int,
+    n: int,
+    m: int,
+    dtype: torch.dtype = torch.float32,
+    *,
+    grouped: bool = False,
+    spread: tuple[bool, ...] = (),
 ) -> None:
-    """All stages of a solve, in the order of the backend's, near-optimal and exact."""
+    """All stages of a solve, in the order of the backend's, near-optimal and exact. Whether forests
+    are exact that are ``spread`` is told; they take the compiler long."""
     ranges = [empty(batch * n, dtype=torch.int32) for _ in range(2)] if grouped else ()
     problems = Problems(empty(batch, n, m, dtype=dtype), *ranges)
     units, start = statistics(problems)
@@ -108,18 +115,21 @@ def solve(
     work, proof = Workspace.of(problems, price), Proof.empty(problems)
     wanted = torch.ones_like(units.flags)
     for exact in (False, True):
-        start_matching(problems, units, work, wanted)
-        left = grow_forests(problems, units, work, wanted, exact=exact)
+        start_matching(problems, units, work, wanted, exact=exact)
+        left = grow_forests(problems, units, work, wanted, exact=exact, spread=exact in spread)
     certificate(problems, units, price, work.column, proof, wanted, left, 0.01)
     augment_rows(problems, units, work, wanted)
     restart_where_huge(problems, units, work, wanted)
 
 
 def solver_cases() -> Iterator[Case]:
-    def case(name: str, *sizes: int, **options) -> Case:
-        return Case(f"solve {name}", partial(solve, *sizes, **options), EVERYWHERE)
+    def case(name: str, *sizes: int, where=EVERYWHERE, **options) -> Case:
+        return Case(f"solve {name}", partial(solve, *sizes, **options), where)
 
     yield case("4096", 1, 4096, 4096)
+    yield case("4096, spread", 1, 4096, 4096, spread=(True,))
+    yield case("600, spread", 1, 600, 600, where=MAIN, spread=(True, False))
+    yield case("1000x4000, spread", 1, 1000, 4000, where=MAIN, spread=(True,))
     yield case("1024", 1, 1024, 1024)
     yield case("208x300", 208, 300, 300)
     yield case("16384", 1, 16384, 16384)

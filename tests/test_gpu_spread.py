@@ -41,9 +41,7 @@ def emulator(rng):
 @pytest.fixture(autouse=True)
 def spread(monkeypatch):
     """Every problem on four programs, with short lists."""
-    monkeypatch.setattr(workspace, "SPREAD_FROM", 0)
-    monkeypatch.setattr(workspace, "SPREAD_ROWS", 0)
-    monkeypatch.setattr(workspace, "MOST_PARTS", 4)
+    monkeypatch.setattr(workspace, "parts_of", lambda _: 4)
     monkeypatch.setattr(workspace, "list_length", lambda *_: 16)
     monkeypatch.setattr(workspace, "PATIENCE", 2)
 

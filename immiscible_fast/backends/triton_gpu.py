@@ -37,7 +37,10 @@ from .solution import Answer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-EXACT_UP_TO = 512  # columns: there "auto" is exact for under 1.3 times the work
+# Columns up to which "auto" is exact, which costs under 1.3 times as much there: 30 updates and 43
+# ticks instead of 24 and 31 at 256, less a certificate; at 1024, 89 ticks instead of 41 (photos, see
+# bench/gpu_work_counts.json).
+EXACT_UP_TO = 512
 LARGEST_TOL = 1e6  # anything goes, and prices stay finite
 LOOSE = 1e-3  # standard deviations a row; exact answers that far from their proof are none
 

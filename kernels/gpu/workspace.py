@@ -19,7 +19,7 @@ from .statistics import Units
 
 REPORT = ("bids", "rounds", "phases", "turns", "list_scans", "row_scans", "ticks", "scans")
 PATIENCE = 6  # turns of a near-optimal phase
-SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 1025, 256, 128  # what many programs work on, and how many
+SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 513, 256, 128  # what many programs work on, and how many
 
 
 class Workspace(NamedTuple):
@@ -158,15 +158,15 @@ def parts_of(problems: Problems) -> int:
     batch, n, m = problems.cost.shape
     if problems.grouped or m < SPREAD_FROM or n < SPREAD_ROWS:
         return 1
-    parts = MOST_PARTS
+    parts = min(MOST_PARTS, next_power_of_2(m) // 16)
     while parts * batch > 2 * MOST_PARTS:
         parts //= 2
     return parts if parts >= 4 else 1
 
 
 def launches_of(m: int, exact: bool) -> int:
-    """Of single ticks. On record are 81 and 914 at m = 4096 (bench/gpu_work_counts.json)."""
-    return m // 4 if exact else 64 + m // 64
+    """Of single ticks: what most problems on record take (bench/gpu_work_counts.json)."""
+    return m // 4 if exact else 32 + m // 64
 
 
 def spread_forests(

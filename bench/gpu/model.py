@@ -1,0 +1,217 @@
+"""The time that counted work would take on an H100: docs/gpu_model.md.
+
+    python -m bench.gpu.model            # print the page
+    python -m bench.gpu.model --write    # and write it
+
+Work is counted by the emulator (bench/results/emulated) from the compiled code as it ships; this
+adds a device of stated rates. Nothing here is measured on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import counts
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "gpu_model.md"
+EMULATED = ROOT / "bench" / "results" / "emulated"
+WORK = ROOT / "bench" / "gpu_work_counts.json"
+DIM = 3072
+
+# An H100 SXM: from its data sheet, and where that is silent, assumed.
+PROCESSORS, GIGAHERTZ = 132, 1.755
+MEMORY_GB_S, CACHE_GB_S = 3350, 5500
+TF32_TFLOPS, REACHED = 495, 0.6  # dense, and what a product reaches of it
+IPC, LONE_IPC = 2.0, 1.0  # instructions of warps a cycle: full processors, one program by itself
+LAUNCH_US = 1.2  # between the launches of a graph
+
+STAGES = {
+    "row_moments_kernel": "statistics",
+    "column_moments_kernel": "statistics",
+    "problem_units_kernel": "statistics",
+    "start_prices_kernel": "statistics",
+    "update_kernel": "sinkhorn",
+    "final_prices_kernel": "sinkhorn",
+    "lists_kernel": "lists",
+    "settle_kernel": "matching",
+    "bids_kernel": "matching",
+    "forest_step_kernel": "forests",
+    "forest_kernel": "forests",
+    "row_terms_kernel": "certificate",
+    "certify_kernel": "certificate",
+    "augment_rows_kernel": "last resort",
+    "forget_huge_prices_kernel": "last resort",
+}
+METHODS = {"sinkhorn": "-sinkhorn", "exact": ""}
+
+
+HEAD = f"""
+Written by `python -m bench.gpu.model --write`. **Nothing on this page was measured on a GPU.**
+
+- *Counted*: what the emulator ran of the code compiled for sm_90 (photo patches, one problem, costs
+  given; `bench/results/emulated`): launches, instructions of warps, bytes that programs ask for.
+- *Computed*: follows from sizes alone (`bench/gpu/counts.py`).
+- *Modelled*: every time. The device is an H100 SXM: {PROCESSORS} multiprocessors at
+  {GIGAHERTZ} GHz, {MEMORY_GB_S} GB/s of memory, {TF32_TFLOPS} TFLOP/s in TF32 (its data sheet).
+  Assumed: products reach {REACHED} of that; {CACHE_GB_S} GB/s of L2 cache; {IPC:g} instructions of
+  warps a cycle and processor, {LONE_IPC:g} where a program works alone; {LAUNCH_US} us between the
+  launches of a graph.
+
+A kernel takes its launches' waits and the longer of computing and of moving what its programs ask
+for, through the share of the cache that their processors have. Chains of single programs may take
+longer than that, and costs that no cache holds do: see the last but one table.
+"""
+
+
+class Stage(NamedTuple):
+    """Work of the kernels of a stage, and the time that it implies."""
+
+    name: str
+    launches: int
+    instructions: int
+    megabytes: float
+    microseconds: float
+
+
+def recorded(n: int, method: str) -> dict[str, Any] | None:
+    """What the emulator counted of one call."""
+    path = EMULATED / f"sm_90-photo-{n}{METHODS[method]}.json"
+    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return found
+
+
+def stages(n: int, method: str) -> list[Stage]:
+    """Of a call whose costs are given."""
+    found = recorded(n, method)
+    by_stage: dict[str, list[tuple[int, int, float, float]]] = {}
+    for kernel, work in (found or {"kernels": {}})["kernels"].items():
+        by_stage.setdefault(STAGES[kernel], []).append(kernel_time(work))
+    return [
+        Stage(
+            name,
+            sum(part[0] for part in parts),
+            sum(part[1] for part in parts),
+            sum(part[2] for part in parts),
+            sum(part[3] for part in parts),
+        )
+        for name, parts in by_stage.items()
+    ]
+
+
+def kernel_time(work: dict[str, int]) -> tuple[int, int, float, float]:
+    """(launches, instructions, megabytes, microseconds) of all launches of a kernel."""
+    moved = (work["bytes_read"] + work["bytes_written"]) / 1e6
+    programs = work["programs"] / work["launches"]
+    rate = LONE_IPC if programs < 2 else IPC * min(programs, PROCESSORS)
+    computing = work["instructions"] / (rate * GIGAHERTZ * 1e3)
+    moving = moved * 1e3 / (CACHE_GB_S * min(programs, PROCESSORS) / PROCESSORS)
+    waiting = LAUNCH_US * work["launches"]
+    return work["launches"], work["instructions"], moved, waiting + max(computing, moving)
+
+
+def product_us(n: int) -> float:
+    """Means of the samples, and three products in TF32."""
+    moved = counts.stage_bytes("distances", n, DIM) or 0
+    computing = 3 * counts.product_flops(n, n, DIM) / (TF32_TFLOPS * REACHED * 1e6)
+    return max(computing, moved / (MEMORY_GB_S * 1e3)) + 3 * LAUNCH_US
+
+
+def streamed_us(n: int, method: str) -> dict[str, float]:
+    """Least time of the stages that read all costs, of a matrix that no cache holds."""
+    exact = method == "exact"
+    names = ("statistics", "sinkhorn", "matching", "certificate")
+    twice = {"sinkhorn": 2} if n > 8192 else {}
+    return {
+        name: twice.get(name, 1)
+        * (counts.stage_bytes(name, n, DIM, exact=exact) or 0)
+        / (MEMORY_GB_S * 1e3)
+        for name in names
+    }
+
+
+def page() -> str:
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# What the GPU solver should take: a model"
+    yield ""
+    yield from HEAD.strip().splitlines()
+    for n in (1024, 4096):
+        for method in METHODS:
+            found = stages(n, method)
+            if found:
+                yield from _table(n, method, found)
+    yield from _large(16384)
+    yield from _ticks()
+
+
+def _table(n: int, method: str, found: list[Stage]) -> Iterator[str]:
+    name = "near-optimal" if method == "sinkhorn" else "exact"
+    yield ""
+    yield f"## n = {n}, {name}"
+    yield ""
+    yield "| stage | launches | instructions of warps | MB asked for | us |"
+    yield "|---|---|---|---|---|"
+    yield f"| means and product (computed, D = {DIM}) | 3 | | | {product_us(n):.0f} |"
+    for stage in found:
+        yield (
+            f"| {stage.name} | {stage.launches} | {stage.instructions:,} |"
+            f" {stage.megabytes:.1f} | {stage.microseconds:.0f} |"
+        )
+    launches = 3 + sum(stage.launches for stage in found)
+    whole = product_us(n) + sum(stage.microseconds for stage in found)
+    yield f"| **in all** (launches, MB counted, us modelled) | {launches} | | | **{whole:.0f}** |"
+
+
+def _large(n: int) -> Iterator[str]:
+    yield ""
+    yield f"## n = {n}"
+    yield ""
+    yield "Computed: the least time to stream the costs through memory; no run was counted. Forests"
+    yield "have no figure: what they read depends on the data."
+    yield ""
+    yield "| us | product | statistics | Sinkhorn | lists | certificate |"
+    yield "|---|---|---|---|---|---|"
+    for method in METHODS:
+        name = "near-optimal" if method == "sinkhorn" else "exact"
+        parts = " | ".join(f"{part:.0f}" for part in streamed_us(n, method).values())
+        yield f"| {name} | {product_us(n):.0f} | {parts} |"
+
+
+def _ticks() -> Iterator[str]:
+    yield ""
+    yield "## Ticks of the forests"
+    yield ""
+    yield "Near-optimal / exact, counted by the reference on a CPU (`bench/gpu_work_counts.json`),"
+    yield "whose steps are the kernels'. A tick is a launch where a problem is spread over the device,"
+    yield "else a turn of one program. A dash: not counted."
+    yield ""
+    work = json.loads(WORK.read_text())
+    sizes = (256, 1024, 4096)
+    yield "| | " + " | ".join(f"n = {n}" for n in sizes) + " |"
+    yield "|---" * (1 + len(sizes)) + "|"
+    for family in dict.fromkeys(name.split()[0] for name in work):
+        cells = []
+        for n in sizes:
+            pair = [work.get(f"{family} n={n} {method}", {}).get("ticks") for method in METHODS]
+            cells.append(" / ".join("-" if tick is None else f"{tick:,}" for tick in pair))
+        yield f"| {family} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    print(page())
+    if options.write:
+        PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
