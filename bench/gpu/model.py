@@ -189,7 +189,7 @@ def _ticks() -> Iterator[str]:
     yield "## Ticks of the forests"
     yield ""
     yield "Near-optimal / exact, counted by the reference on a CPU (`bench/gpu_work_counts.json`),"
-    yield "whose steps are the kernels'. A tick is a launch where a problem is spread over the device,"
+    yield "with the steps of the kernels. A tick is a launch where a problem is spread over a GPU,"
     yield "else a turn of one program. A dash: not counted."
     yield ""
     work = json.loads(WORK.read_text())
