@@ -24,7 +24,6 @@ def test_counts_are_of_clean_runs_of_all_kernels():
                 continue
             assert found["found"] == []
             assert set(found["kernels"]) <= set(model.STAGES)
-            assert "forest_step_kernel" in found["kernels"]
     assert model.recorded(1024, "exact") and model.recorded(1024, "sinkhorn")
 
 
