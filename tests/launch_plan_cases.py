@@ -81,7 +81,7 @@ def test_planned_launches_are_the_ordinary_ones(made, name, monkeypatch):
         monkeypatch.setattr(JITFunction, "__getitem__", no_launch)
         call()
     assert made == ordinary
-    assert len(ordinary) < 60
+    assert len(ordinary) < 60 or name in ("auto", "exact")  # whose ticks are launches
 
 
 def no_launch(*_):
