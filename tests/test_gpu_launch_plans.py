@@ -15,7 +15,7 @@ TESTS = Path(__file__).parent
 
 
 def test_planned_launches():
-    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-n0", "-p", "no:cacheprovider"]
     process = subprocess.run(
         [*command, "tests/launch_plan_cases.py"],
         cwd=TESTS.parent,
