@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -116,12 +117,22 @@ def compiled_functions(target: Target) -> Iterator[None]:
     interpret = triton.knobs.runtime.interpret
     triton.knobs.runtime.interpret = False
     try:
-        yield
+        with _up_to_ptx(target):
+            yield
     finally:
         triton.knobs.runtime.interpret = interpret
         for module, name, value in replaced:
             setattr(module, name, value)
         _restore(interpreted)
+
+
+@contextlib.contextmanager
+def _up_to_ptx(target: Target) -> Iterator[None]:
+    """Leave out the assembler, and keep what then is incomplete in a cache of its own."""
+    backend = type(triton.compiler.make_backend(target.gpu))
+    with triton.knobs.cache.scope(), mock.patch.object(backend, "make_cubin", lambda *_: b""):
+        triton.knobs.cache.dir = f"{triton.knobs.cache.dir}-ptx"
+        yield
 
 
 class Launch:
@@ -150,6 +161,11 @@ class Launch:
                 source, target=self.target.gpu, options=dict(self.options.__dict__)
             )
 
+    @property
+    def folder(self) -> Path:
+        """Where the source of the kernel is."""
+        return Path(self.jit.fn.__code__.co_filename).parent
+
     def arguments(self) -> list[tuple[str, Any]]:
         """What the kernel is passed: all but the constants."""
         return [(n, v) for n, v in self.bound.items() if self.signature[n] != "constexpr"]
@@ -158,8 +174,8 @@ class Launch:
 class Executable:
     """One kernel, ready to run."""
 
-    def __init__(self, ptx: str, shared: int):
-        self.kernel = parse(ptx)
+    def __init__(self, ptx: str, shared: int, folder: Path | None = None):
+        self.kernel = parse(ptx, folder)
         self.code = "\n".join(map(str, self.kernel.instructions()))
         self.encoded = encode(self.kernel)
         self.shared = shared

@@ -36,7 +36,10 @@ class Ctx(ctypes.Structure):
         ("reports", ctypes.c_void_p),
         *((name, ctypes.c_int32) for name in ("most_reports", "check")),
         *((name, ctypes.c_uint32) for name in ("epoch", "launch", "launch_first")),
-        *((name, ctypes.c_uint32) for name in ("program_first", "sync")),
+        *(
+            (name, ctypes.c_uint32)
+            for name in ("program_first", "sync", "asked_epoch", "asked_only")
+        ),
         *((name, ctypes.c_uint32 * 3) for name in ("cta", "grid")),
         *((name, ctypes.c_uint32) for name in ("program", "last", "seed")),
         ("order", ctypes.c_int32),
@@ -81,6 +84,9 @@ class Emulator:
         is that of Triton's interpreter.
     limit : int
         Instructions of one launch's warps after which it counts as a deadlock.
+    asked_only : bool
+        Whether accesses to global memory are ordered only by the barriers that the source asks for
+        (``tl.debug_barrier``), not by those that its reductions happen to have when compiled.
     edit : callable
         Changes the PTX before it is translated, to plant faults.
     """
@@ -95,13 +101,14 @@ class Emulator:
         fusion: bool = True,
         limit: int = 2 * 10**9,
         poison: int = 0x7F,
+        asked_only: bool = False,
         edit: Callable[[str], str] | None = None,
     ):
         if order not in ORDERS:
             raise ValueError(f"order must be one of {ORDERS}, got {order!r}")
         self.target, self.order = Target(target), ORDERS.index(order)
         self.seed, self.check, self.fusion, self.limit = seed, check, fusion, limit
-        self.poison, self.edit = poison, edit
+        self.poison, self.asked_only, self.edit = poison, asked_only, edit
         self.executables: dict[str, Executable] = {}
         self.memory = Memory(poison)
         self.findings = Findings()
@@ -142,7 +149,7 @@ class Emulator:
             compiled = launch.compile()
             ptx = compiled.asm["ptx"]
             ptx = self.edit(ptx) if self.edit else ptx
-            self.executables[key] = Executable(ptx, compiled.metadata.shared)
+            self.executables[key] = Executable(ptx, compiled.metadata.shared, launch.folder)
             self.compile_seconds += time.perf_counter() - start
         return self.executables[key]
 
@@ -210,7 +217,7 @@ class Emulator:
         context = Ctx(
             allocations=ctypes.addressof(allocations), n_allocations=len(allocations),
             reports=ctypes.addressof(reports), most_reports=MOST_REPORTS, check=self.check,
-            epoch=self.epoch, launch=self.launches, grid=(ctypes.c_uint32 * 3)(*grid),
+            epoch=self.epoch, launch=self.launches, asked_only=self.asked_only, grid=(ctypes.c_uint32 * 3)(*grid),
             seed=self.seed * 2654435761 % 2**32 or 1, order=self.order,
             limit=self.limit, profile=profile.ctypes.data,
             lists=executable.encoded.lists.ctypes.data, parameters=parameters.ctypes.data,

@@ -226,7 +226,7 @@ class Encoder:
             known = BARRIER_NAME.fullmatch(one.name) and one.operands[0] == "0"
             if not known or size != self.kernel.threads:
                 raise UnsupportedPTX(str(one))
-            self.add(BARRIER, one)
+            self.add(BARRIER, one, a=int(one.line in self.kernel.asked))
         elif one.name in ("ret", "exit"):
             self.add(EXIT, one)
         elif one.name in ("bra", "bra.uni"):

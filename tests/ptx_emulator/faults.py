@@ -1,43 +1,55 @@
 """Plant one fault at a time in a copy of the kernels, and see whether the emulator finds it.
 
     python -m tests.ptx_emulator.faults --list
-    python -m tests.ptx_emulator.faults --processes 2 --json tests/ptx_emulator/faults.json
     python -m tests.ptx_emulator.faults --only "certificate and mask"
+    python -m tests.ptx_emulator.faults --untried --json tests/ptx_emulator/faults.json
+
+The last adds to the record what became of faults that have no verdict there yet, one by one, so that
+it can be interrupted; without ``--untried``, all are tried again.
 
 Faults are found in the source, so that new kernels have theirs without anybody listing them: every
 barrier is removed; every mask of an access, and every ``other`` but zero, which is what Triton
 loads without one; every fill; every atomic becomes a store; every ``<`` in a mask reaches one
 further; every ``torch.full`` or ``zeros`` of a launcher is left unwritten. A fault that changes
 nothing is so proven where the compiled code is the same; every other one that is not found needs a
-reason in ``HARMLESS``.
+reason in ``harmless.py``.
+
+A fault is named by its function and by what stands there, so that its verdict stays its own while
+lines move. A barrier is named by what comes before it.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import functools
 import json
 import multiprocessing
 import os
 import queue
 import re
+import resource
 import shutil
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from .harmless import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels/gpu"
 ACCESSES = ("load", "store", "atomic_add", "atomic_max", "atomic_min", "atomic_xchg", "atomic_cas")
 INDEX = re.compile(r"\b[oi]_")  # how indices are named
-SECONDS = 300  # for one fault
+SECONDS = 300  # of a processor, for one fault
 SAME_CODE = "the compiled code is the same"
 KINDS = {
     "barrier": "a barrier removed",
@@ -49,6 +61,7 @@ KINDS = {
     "unwritten": "a launcher's tensor without its values",
 }
 RECORD = Path(__file__).with_name("faults.json")
+Row = dict[str, Any]  # of the record: a ``Verdict``
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class Fault:
     file: str
     kind: str
     function: str
-    number: int  # of its kind in this function
+    number: int  # among those that look the same
     start: int  # characters of the file
     stop: int
     text: str  # what stands there instead
@@ -64,7 +77,8 @@ class Fault:
 
     @property
     def name(self) -> str:
-        return f"{self.file}:{self.function} {self.kind} {self.number}: {self.was}"
+        again = f" ({self.number})" if self.number > 1 else ""
+        return f"{self.file}:{self.function} {self.kind}: {self.was}{again}"
 
 
 @dataclass
@@ -73,6 +87,7 @@ class Verdict:
 
     name: str
     found: list[str]
+    scenario: str = ""  # and target, that showed it
     harmless: str = ""
 
 
@@ -93,13 +108,26 @@ def _faults_of(path: Path) -> Iterator[Fault]:
         if not isinstance(function, ast.FunctionDef):
             continue
         jitted = any("jit" in ast.unparse(one) for one in function.decorator_list)
-        counts: dict[str, int] = {}
+        counts: Counter[tuple[str, str]] = Counter()
         for kind, node, text in _changes(function, jitted):
             start = at(node.lineno, node.col_offset)
             stop = at(node.end_lineno, node.end_col_offset)
-            counts[kind] = counts.get(kind, 0) + 1
             was = " ".join(source.encode()[start:stop].decode().split())
-            yield Fault(path.name, kind, function.name, counts[kind], start, stop, text, was)
+            was = _before(function, node) if kind == "barrier" else was
+            counts[kind, was] += 1
+            yield Fault(path.name, kind, function.name, counts[kind, was], start, stop, text, was)
+
+
+def _before(function: ast.FunctionDef, call: ast.Call) -> str:
+    """What comes before this statement, or else what it begins."""
+    for parent in ast.walk(function):
+        for body in (getattr(parent, name, None) for name in ("body", "orelse")):
+            for before, one in pairwise([parent, *body] if isinstance(body, list) else []):
+                if isinstance(one, ast.Expr) and one.value is call:
+                    what = ast.unparse(before).splitlines()[0]
+                    where = "in" if before is parent else "after"
+                    return f"{where} {what[:72]}{'...' if len(what) > 72 else ''}"
+    raise ValueError(f"{function.name}: a barrier is a statement of its own")
 
 
 def _changes(function: ast.FunctionDef, jitted: bool) -> Iterator[tuple[str, Any, str]]:
@@ -168,8 +196,9 @@ def plant(fault: Fault | None, folder: Path) -> None:
         path.write_bytes(source[: fault.start] + fault.text.encode() + source[fault.stop :])
 
 
-def observe(fault: Fault | None, names: set[str] | None, answers: Any) -> None:
+def observe(fault: Fault | None, names: set[str] | None, sound: Any, answers: Any) -> None:
     """In a process of its own: what these scenarios found, gave and compiled, to the queue."""
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     with tempfile.TemporaryDirectory() as name:
         plant(fault, Path(name))
         sys.path.insert(0, name)
@@ -177,24 +206,28 @@ def observe(fault: Fault | None, names: set[str] | None, answers: Any) -> None:
         try:
             from . import scenarios
 
-            answers.put(scenarios.observe(Path(name), names))
+            answers.put(scenarios.observe(Path(name), names, sound))
         except BaseException as error:  # whatever a fault may lead to
             line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
             answers.put({"found": [f"raised {line[:200]}"]})
 
 
-def seen(fault: Fault | None, names: set[str] | None, seconds: float = SECONDS) -> dict[str, Any]:
-    """What these scenarios, or all, show with this fault."""
+def seen(fault: Fault | None, names: set[str] | None = None, sound: Any = None) -> dict[str, Any]:
+    """What these scenarios, or all, show with this fault; up to where it shows, which is also where
+    answers are not the ``sound`` ones."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "triton"])
     answers = context.Queue()
-    process = context.Process(target=observe, args=(fault, names, answers))
+    process = context.Process(target=observe, args=(fault, names, sound, answers))
     with mock.patch.dict(os.environ, TRITON_INTERPRET="0"):  # from its first import on
         process.start()
-    try:
-        answer: dict[str, Any] = answers.get(timeout=seconds)
-    except queue.Empty:
-        answer = {"found": ["did not end"]}
+    alive = True
+    answer: dict[str, Any] = {"found": ["did not end"]}
+    while alive:
+        alive = process.is_alive()
+        with contextlib.suppress(queue.Empty):
+            answer = answers.get(timeout=1)
+            break
     process.join(5)
     process.kill()
     return answer
@@ -202,7 +235,7 @@ def seen(fault: Fault | None, names: set[str] | None, seconds: float = SECONDS) 
 
 def baseline() -> dict[str, Any]:
     """What they show without any."""
-    answer = seen(None, None, 2 * SECONDS)
+    answer = seen(None)
     if answer["found"]:
         raise RuntimeError("without any fault:\n" + "\n".join(answer["found"]))
     return answer
@@ -212,15 +245,12 @@ def judge(fault: Fault, sound: dict[str, Any]) -> Verdict:
     """By the scenarios that run a kernel in which it is."""
     affected = callers()[fault.function]
     names = {name for name, ran in sound["kernels"].items() if ran & affected}
-    shown = seen(fault, names or None)
-    found = sorted(set(shown["found"]))
-    if not found and not shown["values"].items() <= sound["values"].items():
-        found = ["wrong answer"]
-    if found:
-        return Verdict(fault.name, found)
+    shown = seen(fault, names or None, sound["values"])
+    if shown["found"]:
+        return Verdict(fault.name, sorted(set(shown["found"])), shown.get("scenario", ""))
     if fault.kind != "unwritten" and shown["code"] <= sound["code"]:
-        return Verdict(fault.name, [], SAME_CODE)
-    return Verdict(fault.name, [], reason(fault))
+        return Verdict(fault.name, [], harmless=SAME_CODE)
+    return Verdict(fault.name, [], harmless=REASONS.get(fault.name, ""))
 
 
 @functools.cache
@@ -240,24 +270,12 @@ def callers() -> dict[str, set[str]]:
     return found
 
 
-def reason(fault: Fault) -> str:
-    """Why a fault does no harm, where the code differs."""
-    for pattern, why in HARMLESS.items():
-        if re.search(pattern, fault.name):
-            return why
-    return ""
-
-
-# By what the name of a fault matches.
-HARMLESS: dict[str, str] = {
-    r"no (mask|other) \d+: tl.load\(p_(unit|scale|flags) \+ i_problem": (
-        "i_problem is a problem in every lane, and what follows from it in a masked one is not kept"
-    ),
-}
-
-
 def run(options: argparse.Namespace) -> list[Verdict]:
     wanted = [fault for fault in faults() if chosen(fault, options.only)]
+    if options.untried:
+        wanted = [fault for fault in wanted if not is_decided(on_record().get(fault.name))]
+    if not wanted:
+        return []
     sound = baseline()
     verdicts = []
     with ThreadPoolExecutor(options.processes) as pool:
@@ -265,7 +283,29 @@ def run(options: argparse.Namespace) -> list[Verdict]:
             verdicts.append(verdict)
             sys.stdout.write(line(verdict))
             sys.stdout.flush()
+            if options.json:
+                add(options.json, verdict)
     return verdicts
+
+
+def on_record(path: Path = RECORD) -> dict[str, Row]:
+    """By name, what became of each fault that was tried, with the reason that is given today."""
+    rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
+    for row in rows:
+        if not row["found"] and row["harmless"] != SAME_CODE:
+            row["harmless"] = REASONS.get(row["name"], "")
+    return {row["name"]: row for row in rows}
+
+
+def is_decided(row: Row | None) -> bool:
+    return row is not None and bool(row["found"] or row["harmless"])
+
+
+def add(path: Path, verdict: Verdict) -> None:
+    """To the record; what is no fault of these kernels any more leaves it."""
+    rows = on_record(path) | {verdict.name: asdict(verdict)}
+    kept = [rows[fault.name] for fault in faults() if fault.name in rows]
+    path.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def chosen(fault: Fault, words: str) -> bool:
@@ -284,7 +324,7 @@ def table(verdicts: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for kind, what in KINDS.items():
-        rows = [row for row in verdicts if f" {kind} " in row["name"]]
+        rows = [row for row in verdicts if row["name"].split(" ", 1)[1].startswith(f"{kind}: ")]
         found = sum(bool(row["found"]) for row in rows)
         same = sum(row["harmless"] == SAME_CODE for row in rows)
         reasons = sum(bool(row["harmless"]) for row in rows) - same
@@ -297,15 +337,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.ptx_emulator.faults")
     parser.add_argument("--list", action="store_true", help="the faults, without planting them")
     parser.add_argument("--table", action="store_true", help="what is on record, in markdown")
+    parser.add_argument("--untried", action="store_true", help="those without a verdict on record")
     parser.add_argument("--only", default="", help="those whose names have all words: a and b")
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="where to write what became of them")
+    parser.add_argument("--json", type=Path, help="the record to add to, verdict by verdict")
     options = parser.parse_args()
     if options.list:
         sys.stdout.write("".join(f"{fault.name}\n" for fault in faults()))
         return 0
     if options.table:
-        sys.stdout.write(table(json.loads(RECORD.read_text())) + "\n")
+        sys.stdout.write(table(list(on_record().values())) + "\n")
         return 0
     verdicts = run(options)
     missed = [verdict for verdict in verdicts if not verdict.found and not verdict.harmless]
@@ -314,9 +355,6 @@ def main() -> int:
         f"{len(verdicts)} faults: {caught} found, {len(verdicts) - caught - len(missed)} harmless,"
         f" {len(missed)} missed\n"
     )
-    if options.json:
-        rows = [asdict(verdict) for verdict in verdicts]
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
     return int(bool(missed))
 
 

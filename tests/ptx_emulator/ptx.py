@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # Bits of a register, or of an access, of each type.
 BITS = {
@@ -58,6 +60,7 @@ class Kernel:
     blocks: list[Block] = field(default_factory=list)
     places: dict[int, str] = field(default_factory=dict)  # line of the PTX: file:line
     shared: frozenset[str] = frozenset()  # names of the block of shared memory
+    asked: frozenset[int] = frozenset()  # lines of the barriers that the source asks for
 
     @property
     def warps(self) -> int:
@@ -68,8 +71,8 @@ class Kernel:
             yield from block.instructions
 
 
-def parse(ptx: str) -> Kernel:
-    """The one kernel of a PTX module."""
+def parse(ptx: str, folder: Path | None = None) -> Kernel:
+    """The one kernel of a PTX module, the source of which is in this folder."""
     entry = re.search(r"\.visible \.entry (\w+)\(", ptx)
     if entry is None:
         raise UnsupportedPTX("there is no kernel in this module")
@@ -88,7 +91,19 @@ def parse(ptx: str) -> Kernel:
     files = {int(m[1]): m[2] for m in re.finditer(r'\.file\s+(\d+) "([^"]+)"', ptx)}
     first = ptx[: ptx.index(body)].count("\n") + 1
     _Body(kernel, files).read(body, first)
+    barriers = (one.line for one in kernel.instructions() if one.is_barrier)
+    kernel.asked = frozenset(line for line in barriers if _asked(kernel.places[line], folder))
     return kernel
+
+
+def _asked(place: str, folder: Path | None) -> bool:
+    """Whether the source asks for a barrier there; where there is no source, whatever is written.
+
+    Triton's cache may have compiled an equal file elsewhere, so one in the folder comes first."""
+    name, _, line = place.rpartition(":")
+    own = folder / Path(name).name if folder else Path(name)
+    file = own if own.exists() else Path(name)
+    return not place or "debug_barrier" in linecache.getline(str(file), int(line))
 
 
 class _Body:

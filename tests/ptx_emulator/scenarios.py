@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 
 from .emulator import Emulator
+from .findings import Finding
 from .memory import with_gaps
 
 METHODS = ("photos", "rectangle", "infeasible")  # those that are solved near-optimally, too
@@ -20,8 +22,9 @@ ORDERS = {"sm_90": "random", "sm_80": "descending"}
 
 
 def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """(name, call); only the public functions, so that kernels can change."""
+    """(name, call); public functions, where they get there, so that kernels can change."""
     from immiscible_fast import fast_assign, pairwise_cost, solve_assignment
+    from immiscible_fast.kernels.gpu import sinkhorn
 
     rng = np.random.default_rng(5)
 
@@ -56,17 +59,56 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         x, y = normal(70, 100, dtype=dtype), normal(45, 100, dtype=dtype)
         yield f"pairwise_cost {dtype}", partial(pairwise_cost, x, y)
+    # Where the variance is beyond float64, Sinkhorn does nothing, and forests have all the work: of
+    # whole rows, and of dummy rows.
+    double = torch.float64
+    wide = 10 ** (5 * normal(1, 20, 131, dtype=double))
+    enormous = -torch.cumsum(normal(4, 24, 12, dtype=double), 2) @ normal(4, 12, 131, dtype=double)
+    enormous *= 1e200
+    costs = {"wide rectangle": wide, "enormous": enormous[:2].contiguous()}
+    costs |= {"enormous, little to spare": enormous[:, :20, :22].contiguous()}
+    for name, cost in costs.items():
+        yield name, partial(solve_assignment, with_gaps(cost), method="exact")
+    x = torch.cumsum(normal(135, 8, dtype=double), 1) * 1e100
+    noise, labels = normal(135, 8, dtype=double) * 1e100, torch.arange(135) % 3
+    yield "fast_assign enormous", partial(checked, x, noise, labels=labels)
+    again = partial(with_constant, sinkhorn, "WIDEST", 32, solve_assignment)
+    yield "photos, each row read twice", partial(again, photos, method="exact")
+    price = torch.from_numpy(1 + rng.random((2, 40)))
+    yield "positive prices", partial(start_at, normal(2, 20, 40), price)
 
 
-def observe(package: Path, names: set[str] | None) -> dict[str, Any]:
+def with_constant(module: Any, name: str, value: Any, call: Any, *args: Any, **options: Any) -> Any:
+    """A call as it is where a constant of the kernels is another."""
+    with mock.patch.object(module, name, value):
+        return call(*args, **options)
+
+
+def start_at(cost: torch.Tensor, price: torch.Tensor) -> Any:
+    """Claims at prices that are all above zero, the least for as many columns as have no row;
+    Sinkhorn's are not."""
+    from immiscible_fast.kernels.gpu.problems import Problems
+    from immiscible_fast.kernels.gpu.statistics import statistics
+    from immiscible_fast.kernels.gpu.workspace import Workspace, start_matching
+
+    problems, spare = Problems(cost), cost.shape[2] - cost.shape[1]
+    price = torch.maximum(price, price.sort(1).values[:, spare - 1 : spare])
+    units, _ = statistics(problems)
+    work = Workspace.of(problems, price.reshape(-1))
+    start_matching(problems, units, work, torch.ones_like(units.flags))
+    return work.column, work.owner
+
+
+def observe(package: Path, names: set[str] | None, sound: dict[str, Any] | None) -> dict[str, Any]:
     """What was found in these scenarios, or in all; and by scenario a digest of the answers and the
-    kernels that ran, and of every kernel that of its code."""
+    kernels that ran, and of every kernel that of its code. Ends where answers are not the sound
+    ones."""
     import immiscible_fast
 
     assert package in Path(immiscible_fast.__file__).parents, immiscible_fast.__file__
     seen: dict[str, Any] = {"found": [], "values": {}, "kernels": {}, "code": set()}
     for target, order in ORDERS.items():
-        with Emulator(target, order, limit=5 * 10**7) as emulator:
+        with Emulator(target, order, limit=5 * 10**7, asked_only=True) as emulator:
             for name, call in scenarios():
                 if names is not None and name not in names:
                     continue
@@ -77,11 +119,16 @@ def observe(package: Path, names: set[str] | None) -> dict[str, Any]:
                 seen["values"][f"{target} {name}"] = digests
                 ran = {k for k, work in emulator.work.items() if work.launches > before.get(k, 0)}
                 seen["kernels"][name] = ran
-                if emulator.findings.errors:
-                    break
-        seen["found"] += [re.sub(r" \S+\.py:\d+", "", str(one)) for one in emulator.findings.errors]
+                found = [text(one) for one in emulator.findings.errors]
+                if not found and sound is not None and sound[f"{target} {name}"] != digests:
+                    found = ["wrong answer"]
+                if found:
+                    return seen | {"found": found, "scenario": f"{target} {name}"}
         for executable in emulator.executables.values():
             seen["code"].add(hashlib.sha256(executable.code.encode()).hexdigest())
-        if seen["found"]:
-            break
     return seen
+
+
+def text(finding: Finding) -> str:
+    """Without the lines, which move."""
+    return re.sub(r" \S+\.py:\d+", "", str(finding))

@@ -42,6 +42,7 @@ typedef struct {
     Allocation *allocations; s32 n_allocations, n_reports;
     Report *reports; s32 most_reports, check;   // check: 0 looks at bounds only
     u32 epoch, launch, launch_first, program_first, sync;
+    u32 asked_epoch, asked_only;                // epoch of global memory; 1: only barriers that the source asks for begin one
     u32 cta[3], grid[3], program, last;
     u32 seed; s32 order;                        // 0 ascending, 1 descending, 2 random, 3 preemptive
     u64 instructions, barriers, limit;          // of warps; limit: more is a deadlock
@@ -64,37 +65,37 @@ static __attribute__((noinline)) void report(Ctx *c, u32 kind, u32 line, u32 oth
 }
 
 // Two accesses to a granule, one of them a write, with no barrier between them.
-static inline void conflict(Ctx *c, const Cell *k, u32 thread, u32 line, u64 a, int al, u64 off) {
+static inline void conflict(Ctx *c, const Cell *k, u32 now, u32 thread, u32 line, u64 a, int al, u64 off) {
     if (k->w_epoch < c->program_first) report(c, RACE_PROGRAMS, line, k->w_line, thread, k->w_thread, a, al, off);
-    else if (k->w_epoch == c->epoch && k->w_thread != thread) {
+    else if (k->w_epoch == now && k->w_thread != thread) {
         if (k->w_thread >> 5 != thread >> 5) report(c, RACE_WARPS, line, k->w_line, thread, k->w_thread, a, al, off);
         else if (k->w_sync == c->sync) report(c, RACE_LANES, line, k->w_line, thread, k->w_thread, a, al, off);
     }
 }
 
-static inline void on_read(Ctx *c, Cell *k, u32 thread, u32 line, u64 a, int al, u64 off) {
-    if (k->w_epoch >= c->launch_first) conflict(c, k, thread, line, a, al, off);
-    if (k->r_epoch < c->launch_first) k->r_first = c->epoch;
-    if (k->r_epoch != c->epoch) { k->r_epoch = c->epoch; k->r_warps = 0; k->r_many = 0; k->r_thread = thread; k->r_sync = c->sync; }
+static inline void on_read(Ctx *c, Cell *k, u32 now, u32 thread, u32 line, u64 a, int al, u64 off) {
+    if (k->w_epoch >= c->launch_first) conflict(c, k, now, thread, line, a, al, off);
+    if (k->r_epoch < c->launch_first) k->r_first = now;
+    if (k->r_epoch != now) { k->r_epoch = now; k->r_warps = 0; k->r_many = 0; k->r_thread = thread; k->r_sync = c->sync; }
     else if (k->r_sync != c->sync) { k->r_many = 0; k->r_thread = thread; k->r_sync = c->sync; }
     k->r_warps |= 1u << (thread >> 5);
     if (k->r_thread != thread) k->r_many = 1;
     k->r_line = line;
 }
 
-static inline void on_write(Ctx *c, Cell *k, u32 thread, u32 line, u64 a, int al, u64 off, int same, int atomic, int init) {
+static inline void on_write(Ctx *c, Cell *k, u32 now, u32 thread, u32 line, u64 a, int al, u64 off, int same, int atomic, int init) {
     if (k->w_epoch >= c->launch_first && !(atomic && k->w_atomic)) {
-        if (same && !k->w_atomic && k->w_epoch == c->epoch && k->w_thread != thread) report(c, SAME_VALUE, line, k->w_line, thread, k->w_thread, a, al, off);
-        else conflict(c, k, thread, line, a, al, off);
+        if (same && !k->w_atomic && k->w_epoch == now && k->w_thread != thread) report(c, SAME_VALUE, line, k->w_line, thread, k->w_thread, a, al, off);
+        else conflict(c, k, now, thread, line, a, al, off);
     }
     if (k->r_epoch >= c->launch_first) {
         if (k->r_first < c->program_first) report(c, RACE_PROGRAMS, line, k->r_line, thread, k->r_thread, a, al, off);
-        if (k->r_epoch == c->epoch) {
+        if (k->r_epoch == now) {
             if (k->r_warps & ~(1u << (thread >> 5))) report(c, RACE_WARPS, line, k->r_line, thread, k->r_thread, a, al, off);
             else if (k->r_sync == c->sync && (k->r_many || k->r_thread != thread)) report(c, RACE_LANES, line, k->r_line, thread, k->r_thread, a, al, off);
         }
     }
-    k->w_epoch = c->epoch; k->w_sync = c->sync; k->w_thread = thread; k->w_line = line; k->w_atomic = atomic; k->init = init;
+    k->w_epoch = now; k->w_sync = c->sync; k->w_thread = thread; k->w_line = line; k->w_atomic = atomic; k->init = init;
 }
 
 static inline int find(Ctx *c, u64 a, u64 size) {
@@ -156,7 +157,7 @@ static __attribute__((noinline)) u64 load(Ctx *c, u64 a, u32 size, u32 thread, u
             if (k->init == WRITTEN_UNDEFINED) c->read_undefined = 1;
             else if (k->init == NEVER && !(x->flags & INITIALISED)) report(c, UNINITIALISED, line, 0, thread, 0, a, i, off);
             if (x->flags & PARTIAL && k->reach != c->launch) report(c, OUT_OF_VIEW, line, 0, thread, 0, a, i, off);
-            if (!(x->flags & READ_ONLY)) on_read(c, k, thread, line, a, i, off);
+            if (!(x->flags & READ_ONLY)) on_read(c, k, i ? c->asked_epoch : c->epoch, thread, line, a, i, off);
         }
     }
     return get(a, size);
@@ -173,7 +174,7 @@ static __attribute__((noinline)) void store(Ctx *c, u64 a, u64 v, u32 size, u32 
         for (u64 g = from; g <= to; g++) {
             Cell *k = x->cells + g;
             if (x->flags & PARTIAL && k->reach != c->launch) report(c, OUT_OF_VIEW, line, 0, thread, 0, a, i, off);
-            on_write(c, k, thread, line, a, i, off, same && k->init != NEVER, 0, init);
+            on_write(c, k, i ? c->asked_epoch : c->epoch, thread, line, a, i, off, same && k->init != NEVER, 0, init);
         }
     }
     memcpy((void *)a, &v, size);
@@ -191,7 +192,7 @@ static __attribute__((noinline)) u64 atomic(Ctx *c, u64 a, u64 v, u64 v2, u32 si
             Cell *k = x->cells + g;
             if (k->init == NEVER && !(x->flags & INITIALISED)) report(c, UNINITIALISED, line, 0, thread, 0, a, i, off);
             if (x->flags & PARTIAL && k->reach != c->launch) report(c, OUT_OF_VIEW, line, 0, thread, 0, a, i, off);
-            on_write(c, k, thread, line, a, i, off, 0, 1, WRITTEN);
+            on_write(c, k, i ? c->asked_epoch : c->epoch, thread, line, a, i, off, 0, 1, WRITTEN);
         }
     }
     s64 so = size == 4 ? (s32)old : (s64)old, sv = size == 4 ? (s32)v : (s64)v;

@@ -69,6 +69,7 @@ entered:
                 if (g != ~0u) report(c, DIVERGENT_BARRIER, o->line, 0, W->index * 32, 0, g, -1, 0);
                 FOR_LANES(m) W->pc[l] = pc + 1;
                 W->barrier_line = o->line;
+                W->asked = o->a;
                 W->current = pc + 1;
                 return WAIT;
             default:
@@ -89,7 +90,7 @@ static void shuffle(Ctx *c, u32 *order, u32 count) {
 }
 
 static void start_program(Ctx *c, Warp *warps, const Program *P, u32 poison) {
-    c->program_first = ++c->epoch;
+    c->program_first = c->asked_epoch = ++c->epoch;
     for (u32 w = 0; w < P->warps; w++) {
         Warp *W = warps + w;
         memcpy(W->file, P->file, P->file_bytes);
@@ -112,7 +113,7 @@ static void start_program(Ctx *c, Warp *warps, const Program *P, u32 poison) {
 // Until all warps are done; 0 where the limit was reached.
 static int run_program(Ctx *c, Warp *warps, const Program *P) {
     for (;;) {
-        u32 running = 0, waiting = 0, done = 0, line = 0, order[32];
+        u32 running = 0, waiting = 0, done = 0, line = 0, asked = 1, order[32];
         shuffle(c, order, P->warps);
         for (u32 o = 0; o < P->warps; o++) {
             Warp *W = warps + order[o];
@@ -138,10 +139,12 @@ static int run_program(Ctx *c, Warp *warps, const Program *P) {
             if (warps[w].status != WAIT) continue;
             if (line && line != warps[w].barrier_line) report(c, MIXED_BARRIER, line, warps[w].barrier_line, w * 32, 0, 0, -1, 0);
             line = warps[w].barrier_line;
+            asked &= warps[w].asked;
             warps[w].status = RUN;
         }
         if (done) report(c, EXITED_BARRIER, line, 0, 0, 0, 0, -1, 0);
         c->epoch++; c->barriers++;
+        if (asked || !c->asked_only) c->asked_epoch = c->epoch;
     }
 }
 

@@ -33,7 +33,7 @@ typedef struct { u32 any, part[4], fences; } Lost;
 typedef struct {
     u8 *file;                    // registers
     Lost *undefined;             // of each 32 bytes of the file, by the register that begins there
-    u32 pc[32], alive, index, current, barrier_line, diverged, syncs;
+    u32 pc[32], alive, index, current, barrier_line, asked, diverged, syncs;
     u32 proxy_epoch, fences;     // of the last fence for matrices in shared memory; those for registers
     int fuel, status;
     int n_copies, copy_groups[32], n_products, product_groups;
