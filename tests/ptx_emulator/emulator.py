@@ -217,7 +217,8 @@ class Emulator:
         context = Ctx(
             allocations=ctypes.addressof(allocations), n_allocations=len(allocations),
             reports=ctypes.addressof(reports), most_reports=MOST_REPORTS, check=self.check,
-            epoch=self.epoch, launch=self.launches, asked_only=self.asked_only, grid=(ctypes.c_uint32 * 3)(*grid),
+            epoch=self.epoch, launch=self.launches, grid=(ctypes.c_uint32 * 3)(*grid),
+            asked_only=self.asked_only,
             seed=self.seed * 2654435761 % 2**32 or 1, order=self.order,
             limit=self.limit, profile=profile.ctypes.data,
             lists=executable.encoded.lists.ctypes.data, parameters=parameters.ctypes.data,

@@ -4,8 +4,8 @@
     python -m tests.ptx_emulator.faults --only "certificate and mask"
     python -m tests.ptx_emulator.faults --untried --json tests/ptx_emulator/faults.json
 
-The last adds to the record what became of faults that have no verdict there yet, one by one, so that
-it can be interrupted; without ``--untried``, all are tried again.
+The last adds to the record what became of faults that have no verdict there yet, one by one, so
+that it can be interrupted; without ``--untried``, all are tried again.
 
 Faults are found in the source, so that new kernels have theirs without anybody listing them: every
 barrier is removed; every mask of an access, and every ``other`` but zero, which is what Triton

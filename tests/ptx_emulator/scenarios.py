@@ -23,8 +23,9 @@ ORDERS = {"sm_90": "random", "sm_80": "descending"}
 
 def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     """(name, call); public functions, where they get there, so that kernels can change."""
-    from immiscible_fast import fast_assign, pairwise_cost, solve_assignment
     from immiscible_fast.kernels.gpu import sinkhorn
+
+    from immiscible_fast import fast_assign, pairwise_cost, solve_assignment
 
     rng = np.random.default_rng(5)
 
