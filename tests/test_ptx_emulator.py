@@ -171,6 +171,29 @@ def test_a_kernel_of_triton(order, rng):
         emulator.assert_clean()
 
 
+@triton.jit
+def reversed_rows(x_ptr, out_ptr, BLOCK: tl.constexpr, ASKED: tl.constexpr):
+    o_columns = tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + o_columns)
+    tl.store(x_ptr + o_columns, 2 * x)
+    total = tl.sum(x, 0)  # has barriers of its own when it is compiled
+    if ASKED:
+        tl.debug_barrier()
+    tl.store(out_ptr + o_columns, total + tl.load(x_ptr + BLOCK - 1 - o_columns))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_barriers_that_nobody_asked_for(order):
+    found = {}
+    for asked, asked_only in ((True, True), (False, False), (False, True)):
+        x, out = torch.arange(256.0), torch.zeros(256)
+        with Emulator("sm_90", order, asked_only=asked_only) as emulator:
+            reversed_rows[(1,)](x, out, BLOCK=256, ASKED=asked)
+        assert out.equal(torch.arange(256.0).sum() + x.flip(0))
+        found[asked, asked_only] = {one.kind for one in emulator.findings.errors}
+    assert found == {(True, True): set(), (False, False): set(), (False, True): {"RACE_WARPS"}}
+
+
 def test_counts():
     with Emulator() as emulator:
         for _ in range(2):

@@ -50,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", default="sm_90", help="the device to compile for")
     parser.add_argument("--order", choices=ORDERS, default="random", help="of warps and programs")
     parser.add_argument("--seed", type=int, default=1, help="of that order")
+    parser.add_argument(
+        "--asked-only", action="store_true",
+        help="of barriers, count those alone that the source asks for",
+    )  # fmt: skip
     parser.add_argument("--opcodes", action="store_true", help="count every instruction")
     parser.add_argument(
         "--unchecked", action="store_true", help="look at bounds only, and be faster"
@@ -58,8 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     try:
         emulator = Emulator(
-            options.target, options.order, seed=options.seed, check=not options.unchecked
-        )
+            options.target, options.order, seed=options.seed, check=not options.unchecked,
+            asked_only=options.asked_only,
+        )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))
     path, _, node = options.what.partition("::")

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -161,10 +161,16 @@ class Launch:
                 source, target=self.target.gpu, options=dict(self.options.__dict__)
             )
 
-    @property
-    def folder(self) -> Path:
-        """Where the source of the kernel is."""
-        return Path(self.jit.fn.__code__.co_filename).parent
+    def executable(self, edit: Callable[[str], str] | None = None) -> Executable:
+        """Of its PTX, or of what ``edit`` makes of it; the former is kept for other emulators."""
+        key = f"{self.target.capability} {self.key()}"
+        if edit is None and key in EXECUTABLES:
+            return EXECUTABLES[key]
+        compiled = self.compile()
+        ptx = compiled.asm["ptx"]
+        folder = Path(self.jit.fn.__code__.co_filename).parent
+        one = Executable(edit(ptx) if edit else ptx, compiled.metadata.shared, folder)
+        return one if edit else EXECUTABLES.setdefault(key, one)
 
     def arguments(self) -> list[tuple[str, Any]]:
         """What the kernel is passed: all but the constants."""
@@ -181,6 +187,9 @@ class Executable:
         self.shared = shared
         self.shift = shared_granule(self.kernel)
         self.written = written_parameters(self.kernel)
+
+
+EXECUTABLES: dict[str, Executable] = {}  # by target and launch
 
 
 @cache

@@ -146,10 +146,7 @@ class Emulator:
         key = launch.key()
         if key not in self.executables:
             start = time.perf_counter()
-            compiled = launch.compile()
-            ptx = compiled.asm["ptx"]
-            ptx = self.edit(ptx) if self.edit else ptx
-            self.executables[key] = Executable(ptx, compiled.metadata.shared, launch.folder)
+            self.executables[key] = launch.executable(self.edit)
             self.compile_seconds += time.perf_counter() - start
         return self.executables[key]
 

@@ -1,1 +1,168 @@
-REASONS: dict[str, str] = {}
+"""Planted faults that change the compiled code and do no harm: the proof of each, to be checked
+against the source. Names are those of ``faults.Fault.name``.
+"""
+
+from __future__ import annotations
+
+INF = 'float("inf")'
+LISTED = "tl.load(p_listed + o_list, mask=m_at[:, None], other=0)"
+VALUE = f"tl.load(p_value + o_list, mask=m_at[:, None], other={INF})"
+
+# (proof, faults)
+PROOFS: list[tuple[str, list[str]]] = [
+    (
+        "What masked lanes get decides b_held and the sum b_paid only through m_held, which has"
+        " m_row; what is returned for them is the masked load of p_least.",
+        ["forest.py:payment no other: tl.load(p_column + i_row, mask=m_row, other=-1)"],
+    ),
+    (
+        "b_done is 1 in masked lanes, from its own other, so m_nearer and m_dummy are false there,"
+        " and the statement after the stores makes their b_distance infinite.",
+        [f"augment.py:relax no other: tl.load(p_distance + o_col, mask=m_col, other={INF})"],
+    ),
+    (
+        "The store of p_wanted has nothing to wait for: p_wanted was read before the barrier that"
+        " precedes it and is not read again; nor is p_price, which is filled next, read after it.",
+        ["augment.py:forget_huge_prices_kernel barrier: in if dwarfed:"],
+    ),
+    (
+        "The value is compared only under 'm_col &', and m_col is false in masked lanes.",
+        ["forest.py:meet no other: tl.load(p_offer + b_col, mask=m_col, other=-1)"],
+    ),
+    (
+        "m_at stays false in masked lanes ('m_at = m_at & (b_reach < cap)'), and m_col, by which"
+        " all that follows is masked, has it.",
+        [
+            f"forest.py:by_list no other: tl.load(p_reach + o_at, mask=m_at, other={INF})",
+            f"forest.py:by_list no other: {VALUE}",
+        ],
+    ),
+    (
+        "m_nearer, m_active, m_dummy and the choice of b_far all have m_col, and the stores are"
+        " masked by it.",
+        ["forest.py:settle no other: tl.load(p_offer + o_col, mask=m_col, other=INFINITE)"],
+    ),
+    (
+        "In the lane that is added, o_row == stop, the load beside it is masked by a comparison of"
+        " its own and gives 0, which is no free row.",
+        ["forest.py:start_roots one too far: o_row < stop"],
+    ),
+    (
+        "b_col masks one load, which also has m_row; and m_short has m_row, by which all that"
+        " follows is masked.",
+        [
+            "forest.py:find_short_lists no other: tl.load(p_column + o_row, mask=m_row, other=-1)",
+            "forest.py:find_short_lists no other:"
+            f" tl.load(p_bound + o_row, mask=m_row, other={INF})",
+        ],
+    ),
+    (
+        "A masked lane is done, and stays so ('m_on & ...'), or has i_from >= n, for which the"
+        " statement after the next takes i_from - n instead.",
+        [
+            "forest.py:find_root no other:"
+            " tl.load(p_column + i_from, mask=m_on & (i_from < n), other=-1)"
+        ],
+    ),
+    (
+        "The value is compared under 'm_end &' and added by an atomic masked by m_end, which is"
+        " false in masked lanes.",
+        [
+            f"forest.py:find_roots no other: tl.load(p_near + o_col, mask=m_end, other={INF})",
+            "forest.py:choose_ends no other: tl.load(p_best + b_root, mask=m_end, other=-1)",
+        ],
+    ),
+    (
+        "'m_on = m_free & ...' is all that becomes of masked lanes.",
+        ["forest.py:flip no other: tl.load(p_end + o_row, mask=m_free, other=NOBODY)"],
+    ),
+    (
+        "'m_free = m_row & ...' is all that becomes of masked lanes.",
+        ["forest.py:flip no other: tl.load(p_best + o_row, mask=m_row, other=INFINITE)"],
+    ),
+    (
+        "b_next is taken where m_real, which is the mask, and nowhere else.",
+        ["forest.py:flip no other: tl.load(p_column + i_from, mask=m_real, other=-1)"],
+    ),
+    (
+        "b_rise is added to a price that is stored under m_col, which is the mask.",
+        [f"forest.py:raise_prices no other: tl.load(p_near + o_col, mask=m_col, other={INF})"],
+    ),
+    (
+        "Where the mask is false, b_column is -1, and the store writes -1 whether or not b_owner"
+        " equals o_row.",
+        [
+            "matching.py:settle_kernel no other:"
+            " tl.load(p_owner + b_column, mask=b_column >= 0, other=NOBODY)"
+        ],
+    ),
+    (
+        "m_spare has m_col, and m_dummy has m_spare; nothing else depends on the price.",
+        [
+            "matching.py:settle_kernel no other:"
+            f" tl.load(p_price + o_col, mask=m_col, other={INF}) (2)"
+        ],
+    ),
+    (
+        "Masked lanes read the list of row 0 of the batch, which this kernel does not write. What"
+        " they read makes first and j, and all that becomes of these is masked by m_known, which"
+        " has m_at.",
+        [
+            f"matching.py:bid no mask: {LISTED}",
+            f"matching.py:bid no mask: {VALUE}",
+            f"matching.py:bid no other: {VALUE}",
+            "matching.py:bid no mask: tl.load(p_bound + i_row, mask=m_at, other=0.0)",
+        ],
+    ),
+    (
+        "m_won has m_col, and all that follows is masked by it.",
+        ["matching.py:award no other: tl.load(p_bid + o_col, mask=m_col, other=NO_BID)"],
+    ),
+    (
+        "b_held is looked at where m_won, which is the mask, and nowhere else.",
+        ["matching.py:award no other: tl.load(p_owner + o_col, mask=m_won, other=-1)"],
+    ),
+    (
+        "i_problem is the number of a problem in every lane (the first of the batch in masked"
+        " ones), of what this kernel does not write; and what follows from it in a masked lane is"
+        " not kept, whichever number it is.",
+        [
+            f"sinkhorn.py:moved no {what}: tl.load(p_unit + i_problem, mask=m_col, other=1.0)"
+            for what in ("mask", "other")
+        ]
+        + ["sinkhorn.py:usable no mask: tl.load(p_flags + i_problem, mask=m_col, other=0)"]
+        + [
+            f"sinkhorn.py:update_kernel no {what}:"
+            f" tl.load({array} + i_problem, mask=m_row, other=1.0)"
+            for array in ("p_unit", "p_scale")
+            for what in ("mask", "other")
+        ]
+        + [
+            "statistics.py:start_prices_kernel no mask:"
+            f" tl.load({array} + i_problem, mask=m_col, other={other})"
+            for array, other in (("p_scale", "0.0"), ("p_flags", "0"))
+        ],
+    ),
+    (
+        "The price of a masked lane is that of LEAST_MASS instead of mass one, finite both times."
+        " It is stored under m_col, or added in exponents() to a cost that is infinite there, for"
+        " its mask has m_col.",
+        ["sinkhorn.py:moved no other: tl.load(p_mass + o_col, mask=m_col, other=1)"],
+    ),
+    (
+        "The row that is added comes after the program's last. If another follows in the matrix,"
+        " ROWS == rows, and it has no lane. Else it is row n of a square problem, of weight dummies"
+        " == 0; or the row after the dummy row, which is infinite for exponents(), or without"
+        " columns where GROUPED: a share of 0 in either case.",
+        ["sinkhorn.py:update_kernel one too far: i_row < row_stop"],
+    ),
+    (
+        "Masked lanes are not counted: b_count has '& (o_col < m)'.",
+        [
+            "sinkhorn.py:least_of_spare no other:"
+            f" tl.load(p_price + o_col, mask=o_col < m, other={INF})"
+        ],
+    ),
+]
+
+REASONS = {name: " ".join(proof.split()) for proof, names in PROOFS for name in names}
