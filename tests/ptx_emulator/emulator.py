@@ -46,7 +46,7 @@ class Ctx(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("instructions", "barriers", "limit")),
         *((name, ctypes.c_uint64) for name in ("bytes_read", "bytes_written", "sectors")),
         *((name, ctypes.c_void_p) for name in ("profile", "lists", "parameters")),
-        *((name, ctypes.c_int32) for name in ("read_undefined", "pad")),
+        *((name, ctypes.c_int32) for name in ("read_undefined", "stop", "stopped", "pad")),
     ]
 
 
@@ -87,6 +87,8 @@ class Emulator:
     asked_only : bool
         Whether accesses to global memory are ordered only by the barriers that the source asks for
         (``tl.debug_barrier``), not by those that its reductions happen to have when compiled.
+    stop : bool
+        Whether a launch ends, and AssertionError is raised, at the first error.
     edit : callable
         Changes the PTX before it is translated, to plant faults.
     """
@@ -102,13 +104,15 @@ class Emulator:
         limit: int = 2 * 10**9,
         poison: int = 0x7F,
         asked_only: bool = False,
+        stop: bool = False,
         edit: Callable[[str], str] | None = None,
     ):
         if order not in ORDERS:
             raise ValueError(f"order must be one of {ORDERS}, got {order!r}")
         self.target, self.order = Target(target), ORDERS.index(order)
         self.seed, self.check, self.fusion, self.limit = seed, check, fusion, limit
-        self.poison, self.asked_only, self.edit = poison, asked_only, edit
+        self.poison, self.edit = poison, edit
+        self.asked_only, self.stop = asked_only, stop
         self.executables: dict[str, Executable] = {}
         self.memory = Memory(poison)
         self.findings = Findings()
@@ -215,7 +219,7 @@ class Emulator:
             allocations=ctypes.addressof(allocations), n_allocations=len(allocations),
             reports=ctypes.addressof(reports), most_reports=MOST_REPORTS, check=self.check,
             epoch=self.epoch, launch=self.launches, grid=(ctypes.c_uint32 * 3)(*grid),
-            asked_only=self.asked_only,
+            asked_only=self.asked_only, stop=self.stop,
             seed=self.seed * 2654435761 % 2**32 or 1, order=self.order,
             limit=self.limit, profile=profile.ctypes.data,
             lists=executable.encoded.lists.ctypes.data, parameters=parameters.ctypes.data,
@@ -233,6 +237,8 @@ class Emulator:
         for report in reports[: context.n_reports]:
             self.findings.add(executable.kernel, report, names)
         self._count(executable, context, profile, grid, seconds)
+        if self.stop:
+            self.assert_clean()
 
     def _count(
         self, executable: Executable, context: Ctx, profile: Any, grid: Any, seconds: float

@@ -91,6 +91,7 @@ class Verdict:
     harmless: str = ""
 
 
+@functools.cache
 def faults() -> list[Fault]:
     return [fault for path in sorted(KERNELS.glob("*.py")) for fault in _faults_of(path)]
 
@@ -156,18 +157,18 @@ def _changes(function: ast.FunctionDef, jitted: bool) -> Iterator[tuple[str, Any
                 new = _without(node, ("sem", "scope")).replace(name, "tl.store", 1)
                 if id(node) in statements:
                     yield "no atomic", node, new
+    for one in ast.walk(function):
+        if isinstance(one, ast.Assign) and any(
+            ast.unparse(n).startswith("m_") for n in one.targets
+        ):
+            masked.update(id(inner) for inner in ast.walk(one.value))
     for node in ast.walk(function):
         reaches = (
             isinstance(node, ast.Compare)
             and isinstance(node.ops[0], ast.Lt)
             and INDEX.search(ast.unparse(node.left)) is not None
         )
-        named = any(
-            isinstance(one, ast.Assign) and one.value is not None and node in ast.walk(one.value)
-            and any(n.id.startswith("m_") for n in one.targets if isinstance(n, ast.Name))
-            for one in ast.walk(function) if isinstance(one, ast.Assign)
-        )  # fmt: skip
-        if jitted and reaches and (id(node) in masked or named):
+        if jitted and reaches and id(node) in masked:
             yield "one too far", node, ast.unparse(node).replace(" < ", " <= ", 1)
 
 

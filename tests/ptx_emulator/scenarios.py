@@ -67,14 +67,18 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     enormous = -torch.cumsum(normal(4, 24, 12, dtype=double), 2) @ normal(4, 12, 131, dtype=double)
     enormous *= 1e200
     costs = {"wide rectangle": wide, "enormous": enormous[:2].contiguous()}
-    costs |= {"enormous, little to spare": enormous[:, :20, :22].contiguous()}
+    costs |= {"enormous little to spare": enormous[:, :20, :22].contiguous()}
     for name, cost in costs.items():
         yield name, partial(solve_assignment, with_gaps(cost), method="exact")
     x = torch.cumsum(normal(135, 8, dtype=double), 1) * 1e100
     noise, labels = normal(135, 8, dtype=double) * 1e100, torch.arange(135) % 3
     yield "fast_assign enormous", partial(checked, x, noise, labels=labels)
+    # Rows of a second warp that augmenting paths end at, and some that nothing is left for.
+    scarce = torch.from_numpy(rng.integers(0, 9, (1, 140, 140))).float()
+    scarce[:, -8:, 4:] = torch.inf
+    yield "scarce integers", partial(solve_assignment, with_gaps(scarce), method="exact")
     again = partial(with_constant, sinkhorn, "WIDEST", 32, solve_assignment)
-    yield "photos, each row read twice", partial(again, photos, method="exact")
+    yield "photos read twice", partial(again, photos, method="exact")
     price = torch.from_numpy(1 + rng.random((2, 40)))
     yield "positive prices", partial(start_at, normal(2, 20, 40), price)
 

@@ -49,13 +49,15 @@ typedef struct {
     u64 bytes_read, bytes_written, sectors;     // of global memory; a sector has 32 bytes
     u64 *profile;                               // how often each block was entered
     const u32 *lists; const u8 *parameters;
-    s32 read_undefined, pad;
+    s32 read_undefined, stop;                   // stop: end the launch at its first error
+    s32 stopped, pad;
 } Ctx;
 
 static inline u32 draw(Ctx *c) { u32 x = c->seed; x ^= x << 13; x ^= x >> 17; x ^= x << 5; return c->seed = x; }
 
 static __attribute__((noinline)) void report(Ctx *c, u32 kind, u32 line, u32 other, u32 thread, u32 other_thread,
                                              u64 address, int allocation, u64 offset) {
+    if (kind != RACE_LANES && kind != SAME_VALUE && kind != DIVERGENT_BRANCH && kind != IN_FLIGHT) c->stopped = c->stop;
     for (int i = 0; i < c->n_reports; i++) {
         Report *r = c->reports + i;
         if (r->kind == kind && r->line == line && r->other == other && r->allocation == allocation) { r->count++; return; }

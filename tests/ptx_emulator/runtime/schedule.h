@@ -34,6 +34,7 @@ schedule:
     pc = behind(W, &m);
     if (pc == ~0u) return DONE;
 entered:
+    if (c->stopped) return PAUSE;
     c->profile[P->ops[pc].block]++;
     c->instructions += P->ops[pc].n;
     c->sync = (W->index << 24) + W->syncs;
@@ -125,6 +126,7 @@ static int run_program(Ctx *c, Warp *warps, const Program *P) {
             int status = warps[w].status;
             running += status == RUN || status == PAUSE; waiting += status == WAIT; done += status == DONE;
         }
+        if (c->stopped) return 0;
         if (c->instructions > c->limit) { report(c, DEADLOCK, 0, 0, 0, 0, 0, -1, 0); return 0; }
         if (running) continue;
         if (!waiting) {
