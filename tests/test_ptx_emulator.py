@@ -99,6 +99,17 @@ def test_a_fault_is_found_in_every_order_and_not_where_it_is_mended(kind, faulty
         assert kind not in found and found <= NOTES, found
 
 
+def test_a_launch_ends_at_its_first_error():
+    given, out = torch.arange(64, dtype=torch.int32), torch.zeros(64, dtype=torch.int32)
+    body = OWN + OTHER.format(128) + "\n$again:\nbra.uni $again;"
+    with (
+        Emulator("sm_90", stop=True) as emulator,
+        pytest.raises(AssertionError, match="RACE_WARPS"),
+    ):
+        emulator.run_ptx(kernel(body, 64), given, out, shared=2048)
+    assert {one.kind for one in emulator.findings.errors} == {"RACE_WARPS"}
+
+
 @pytest.mark.parametrize("kind, without", [
     ("MISSING_FENCE", SEEN), ("MISSING_FENCE", FENCE), ("IN_FLIGHT", WAIT),
     ("UNDEFINED_REGISTER", WAIT),

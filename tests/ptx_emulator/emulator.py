@@ -18,7 +18,7 @@ from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
 from .compilation import Executable, Launch, Target, load_machine
-from .findings import Findings, Report
+from .findings import Findings, FoundError, Report
 from .memory import CELL, Allocation, Memory
 from .ptx import BITS
 
@@ -88,7 +88,7 @@ class Emulator:
         Whether accesses to global memory are ordered only by the barriers that the source asks for
         (``tl.debug_barrier``), not by those that its reductions happen to have when compiled.
     stop : bool
-        Whether a launch ends, and AssertionError is raised, at the first error.
+        Whether a launch ends, and ``FoundError`` is raised, at its first error.
     edit : callable
         Changes the PTX before it is translated, to plant faults.
     """
@@ -280,6 +280,6 @@ class Emulator:
         )  # fmt: skip
 
     def assert_clean(self) -> None:
-        """Raise AssertionError with what was found, notes aside."""
+        """Raise FoundError, an AssertionError, with what was found, notes aside."""
         if self.findings.errors:
-            raise AssertionError("the emulator found\n" + self.findings.text(notes=False))
+            raise FoundError("the emulator found\n" + self.findings.text(notes=False))

@@ -36,6 +36,10 @@ NOTES = frozenset({"RACE_LANES", "SAME_VALUE", "DIVERGENT_BRANCH", "IN_FLIGHT"})
 FIELDS = ("kind", "line", "other", "program", "thread", "other_thread")
 
 
+class FoundError(AssertionError):
+    """Something was found, and it is no note."""
+
+
 class Report(ctypes.Structure):
     """``Report`` of runtime/memory.h."""
 

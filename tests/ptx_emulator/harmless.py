@@ -1,5 +1,9 @@
 """Planted faults that change the compiled code and do no harm: the proof of each, to be checked
 against the source. Names are those of ``faults.Fault.name``.
+
+Of barriers, some proofs say that an entry is read and written by the same lane of one block of
+offsets. That a lane is one thread, for loads and stores alike, is what Triton does where type and
+shape are the same, and no rule of its language; the emulator would report a race if it did not.
 """
 
 from __future__ import annotations
@@ -19,6 +23,88 @@ PROOFS: list[tuple[str, list[str]]] = [
         "b_done is 1 in masked lanes, from its own other, so m_nearer and m_dummy are false there,"
         " and the statement after the stores makes their b_distance infinite.",
         [f"augment.py:relax no other: tl.load(p_distance + o_col, mask=m_col, other={INF})"],
+    ),
+    (
+        "Before the first store to p_owner, or to p_column again, which other lanes read above,"
+        " there is another barrier: the one in the loop.",
+        ["matching.py:settle_kernel barrier: after least = tl.min(b_least, 0)"],
+    ),
+    (
+        "p_owner + o_col is read and written by the same lane; and to p_column, which is written"
+        " for other rows, comes nothing else before the kernel ends.",
+        [
+            "matching.py:settle_kernel barrier: after if claimed:",
+            "matching.py:settle_kernel barrier: after for i_start in range(col, col_stop, BLOCK):",
+        ],
+    ),
+    (
+        "Nobody looks at p_bid before the barrier that precedes the bids.",
+        ["matching.py:bids_kernel barrier: after for i_start in range(col, col_stop, BLOCK):"],
+    ),
+    (
+        "A row bids for one column, so b_row is another in each lane: what is read at o_col and"
+        " b_row is written by the same lane. p_column is not read.",
+        ["matching.py:award barrier: after b_price = tl.maximum(b_price, b_least - b_paid)"],
+    ),
+    (
+        "If there is a target, flip_path() comes next, which uses neither p_price nor p_done nor"
+        " p_distance and ends with a barrier; without one, nothing was written since the barrier"
+        " that follows relax(), and no search comes any more.",
+        ["augment.py:shortest_path barrier: after if target >= 0:"],
+    ),
+    (
+        "fill() writes and relax() reads p_distance and p_done in the same blocks, so that an entry"
+        " belongs to the same lane; the barrier after relax() precedes what other lanes do.",
+        ["augment.py:shortest_path barrier: after fill(p_done, col, col_stop, 0, BLOCK)"],
+    ),
+    (
+        "next_free() begins at the entry that was written last, which is its lane 0, as that of"
+        " the thread that writes single values; entries that were written before lie outside.",
+        ["augment.py:augment_rows_kernel barrier: after tl.store(p_owner + j, i_row)"],
+    ),
+    (
+        "p_least + o_row, or p_end + o_row, is read and written by the same lane, and by nobody"
+        " else in this mode.",
+        [
+            "forest.py:flip barrier:"
+            " after b_least = tl.load(p_least + o_row, mask=m_free, other=0.0)",
+            "forest.py:flip barrier: after tl.store(p_scanned + o_row, float('inf'), mask=m_row)",
+        ],
+    ),
+    (
+        "Each lane walks up a tree of its own, and trees have neither rows nor columns in common"
+        " (point 2 of what forest.py says), so that what one reads none of the others writes.",
+        [
+            "forest.py:flip barrier:"
+            " after b_cost = precise(tl.load(p_cost + o_cost, mask=m_real, other=0.0), scale...",
+            "forest.py:flip barrier: after tl.store(p_paid + i_from, b_cost, mask=m_real)",
+        ],
+    ),
+    (
+        "p_near + o_col and p_price + o_col are read and written by the same lane, and by nobody"
+        " else in this mode.",
+        [
+            "forest.py:raise_prices barrier: after if EXACT:",
+            "forest.py:raise_prices barrier:"
+            " after b_price = tl.load(p_price + o_col, mask=m_col, other=0.0)",
+        ],
+    ),
+    (
+        "p_scanned + o_row is read and written by the same lane, and by nobody else in this mode;"
+        " before what was listed is read, tick() has a barrier.",
+        [
+            "forest.py:find_short_lists barrier:"
+            " after tl.store(p_reach + o_at, b_reach, mask=m_short)"
+        ],
+    ),
+    (
+        "p_out + o_col is written, read by least_of_spare() and written again in the same blocks,"
+        " so that an entry belongs to the same lane.",
+        [
+            "sinkhorn.py:final_prices_kernel barrier: in if spare > 0:",
+            "sinkhorn.py:final_prices_kernel barrier:"
+            " after b_price = tl.load(p_out + o_col, mask=o_col < col_stop, other=0.0)",
+        ],
     ),
     (
         "The store of p_wanted has nothing to wait for: p_wanted was read before the barrier that"

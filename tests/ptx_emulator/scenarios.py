@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from .emulator import Emulator
-from .findings import Finding
+from .findings import Finding, FoundError
 from .memory import with_gaps
 
 METHODS = ("photos", "rectangle", "infeasible")  # those that are solved near-optimally, too
@@ -73,10 +74,11 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     x = torch.cumsum(normal(135, 8, dtype=double), 1) * 1e100
     noise, labels = normal(135, 8, dtype=double) * 1e100, torch.arange(135) % 3
     yield "fast_assign enormous", partial(checked, x, noise, labels=labels)
-    # Rows of a second warp that augmenting paths end at, and some that nothing is left for.
-    scarce = torch.from_numpy(rng.integers(0, 9, (1, 140, 140))).float()
-    scarce[:, -8:, 4:] = torch.inf
-    yield "scarce integers", partial(solve_assignment, with_gaps(scarce), method="exact")
+    # The last resort in two warps: rows that nothing is left for, and prices that dwarf costs.
+    for name, columns, far in (("scarce", 4, torch.inf), ("huge", 8, 1e9)):
+        cost = torch.from_numpy(rng.integers(0, 9, (1, 140, 140))).float()
+        cost[:, -8:, columns:] = far
+        yield f"{name} integers", partial(solve_assignment, with_gaps(cost), method="exact")
     again = partial(with_constant, sinkhorn, "WIDEST", 32, solve_assignment)
     yield "photos read twice", partial(again, photos, method="exact")
     price = torch.from_numpy(1 + rng.random((2, 40)))
@@ -113,22 +115,24 @@ def observe(package: Path, names: set[str] | None, sound: dict[str, Any] | None)
     assert package in Path(immiscible_fast.__file__).parents, immiscible_fast.__file__
     seen: dict[str, Any] = {"found": [], "values": {}, "kernels": {}, "code": set()}
     for target, order in ORDERS.items():
-        with Emulator(target, order, limit=5 * 10**7, asked_only=True) as emulator:
+        with Emulator(target, order, limit=2 * 10**7, asked_only=True, stop=True) as emulator:
             for name, call in scenarios():
                 if names is not None and name not in names:
                     continue
                 before = {kernel: work.launches for kernel, work in emulator.work.items()}
-                answer = call()
-                parts = answer if isinstance(answer, tuple) else (answer,)
-                digests = [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts]
-                seen["values"][f"{target} {name}"] = digests
-                ran = {k for k, work in emulator.work.items() if work.launches > before.get(k, 0)}
-                seen["kernels"][name] = ran
+                with contextlib.suppress(FoundError):
+                    answer = call()
                 found = [text(one) for one in emulator.findings.errors]
-                if not found and sound is not None and sound[f"{target} {name}"] != digests:
-                    found = ["wrong answer"]
+                if not found:
+                    parts = answer if isinstance(answer, tuple) else (answer,)
+                    digests = [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts]
+                    seen["values"][f"{target} {name}"] = digests
+                    if sound is not None and sound[f"{target} {name}"] != digests:
+                        found = ["wrong answer"]
                 if found:
                     return seen | {"found": found, "scenario": f"{target} {name}"}
+                ran = {k for k, work in emulator.work.items() if work.launches > before.get(k, 0)}
+                seen["kernels"][name] = ran
         for executable in emulator.executables.values():
             seen["code"].add(hashlib.sha256(executable.code.encode()).hexdigest())
     return seen
