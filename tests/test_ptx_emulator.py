@@ -16,7 +16,7 @@ from hand_written_ptx import kernel
 from ptx_emulator import ORDERS, Emulator, with_gaps
 from ptx_emulator.__main__ import main
 from ptx_emulator.compilation import has_compiler
-from ptx_emulator.findings import KINDS, NOTES
+from ptx_emulator.findings import KINDS, NOTES, FoundError
 from triton import language as tl
 
 import immiscible_fast
@@ -102,12 +102,9 @@ def test_a_fault_is_found_in_every_order_and_not_where_it_is_mended(kind, faulty
 def test_a_launch_ends_at_its_first_error():
     given, out = torch.arange(64, dtype=torch.int32), torch.zeros(64, dtype=torch.int32)
     body = OWN + OTHER.format(128) + "\n$again:\nbra.uni $again;"
-    with (
-        Emulator("sm_90", stop=True) as emulator,
-        pytest.raises(AssertionError, match="RACE_WARPS"),
-    ):
+    with Emulator("sm_90", stop=True) as emulator, pytest.raises(FoundError, match="UNINIT"):
         emulator.run_ptx(kernel(body, 64), given, out, shared=2048)
-    assert {one.kind for one in emulator.findings.errors} == {"RACE_WARPS"}
+    assert {one.kind for one in emulator.findings.errors} == {"UNINITIALISED"}
 
 
 @pytest.mark.parametrize("kind, without", [
