@@ -41,6 +41,7 @@ COVERED = {
     "settle_kernel": "sparse exact",
     "bids_kernel": "integers exact",
     "forest_kernel": "photos sinkhorn",
+    "forest_step_kernel": "enormous spread",
     "augment_rows_kernel": "infeasible exact",
     "forget_huge_prices_kernel": "wide exact",
     "row_terms_kernel": "rectangle exact",
@@ -61,7 +62,7 @@ def test_every_kernel_runs_clean(target, rng):
         for file in kernels
         for name in re.findall(r"^ +(\w+_kernel)\b(?:\[\(|,)", file.read_text(), re.MULTILINE)
     }
-    assert launched == set(COVERED) | {"forest_step_kernel"}  # see test_gpu_spread.py
+    assert launched == set(COVERED)
     seen = {}
     for name, call in scenarios():
         order, seed = str(rng.choice(ORDERS)), int(rng.integers(2**31))

@@ -24,7 +24,7 @@ ORDERS = {"sm_90": "random", "sm_80": "descending"}
 
 def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     """(name, call); public functions, where they get there, so that kernels can change."""
-    from immiscible_fast.kernels.gpu import sinkhorn
+    from immiscible_fast.kernels.gpu import sinkhorn, workspace
 
     from immiscible_fast import fast_assign, pairwise_cost, solve_assignment
 
@@ -79,15 +79,21 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
         cost = torch.from_numpy(rng.integers(0, 9, (1, 140, 140))).float()
         cost[:, -8:, columns:] = far
         yield f"{name} integers", partial(solve_assignment, with_gaps(cost), method="exact")
-    again = partial(with_constant, sinkhorn, "WIDEST", 32, solve_assignment)
+    again = partial(with_constants, sinkhorn, {"WIDEST": 32}, solve_assignment)
     yield "photos read twice", partial(again, photos, method="exact")
+    few = {"SPREAD_FROM": 32, "SPREAD_ROWS": 8, "MOST_PARTS": 4}
+    spread = partial(with_constants, workspace, few, solve_assignment)
+    yield "photos spread", partial(spread, photos, method="sinkhorn")
+    yield "enormous spread", partial(spread, enormous[:2].contiguous(), method="exact")
     price = torch.from_numpy(1 + rng.random((2, 40)))
     yield "positive prices", partial(start_at, normal(2, 20, 40), price)
 
 
-def with_constant(module: Any, name: str, value: Any, call: Any, *args: Any, **options: Any) -> Any:
-    """A call as it is where a constant of the kernels is another."""
-    with mock.patch.object(module, name, value):
+def with_constants(
+    module: Any, values: dict[str, int], call: Any, *args: Any, **options: Any
+) -> Any:
+    """A call as it is where constants of the kernels are others."""
+    with mock.patch.multiple(module, **values):
         return call(*args, **options)
 
 
