@@ -58,6 +58,49 @@ PROOFS: list[tuple[str, list[str]]] = [
         ["augment.py:shortest_path barrier: after fill(p_done, col, col_stop, 0, BLOCK)"],
     ),
     (
+        "next_free() asks of p_column only whether rows are free. The one that it begins with"
+        " belongs to the thread that wrote it; the others of the path had a column before, too."
+        " p_owner is read after the next search's barrier.",
+        ["augment.py:flip_path barrier: after while i_row != i_start:"],
+    ),
+    (
+        "Lanes without a bid read what belongs to row 0 of the batch; b_price, which follows from"
+        " it, is stored under m_won, the mask.",
+        [
+            "matching.py:award no mask: tl.load(p_paid + b_row, mask=m_won, other=0.0)",
+            "matching.py:award no mask: tl.load(p_least + b_row, mask=m_won, other=0.0)",
+        ],
+    ),
+    (
+        "The mask is the same in all lanes. Where it is false, ticks == 0, advance() is not called,"
+        " and nothing else looks at b_dummy.",
+        [
+            "spread.py:forest_step_kernel no other:"
+            f" tl.load(p_part_before + o_part * 2 + 1, mask=m_any, other={INF})"
+        ],
+    ),
+    (
+        "held is looked at where dummy is finite; both are set by settle() before they first are.",
+        [
+            "spread.py:forest_step_kernel no other:"
+            " tl.load(p_count_before + own * COUNTS + 4, mask=ticks > 0, other=NOBODY)"
+        ],
+    ),
+    (
+        "p_report begins as zeros. Where a forest went before, its counts of work are added to, and"
+        " not forgotten; no answer depends on them.",
+        [
+            "spread.py:forest_step_kernel no mask:"
+            f" tl.load(p_report + {k}, mask=ticks > 0, other=0)"
+            for k in (4, 5)
+        ],
+    ),
+    (
+        "The first tick looks at p_best alone, in the same lanes (start_roots), before a barrier of"
+        " its own.",
+        ["forest.py:start_afresh barrier: after for i_start in range(col, col_stop, BLOCK):"],
+    ),
+    (
         "next_free() begins at the entry that was written last, which is its lane 0, as that of"
         " the thread that writes single values; entries that were written before lie outside.",
         ["augment.py:augment_rows_kernel barrier: after tl.store(p_owner + j, i_row)"],
