@@ -34,6 +34,7 @@ from torch import Tensor
 
 from immiscible_fast import assign_noise, fast_assign
 from immiscible_fast.distributed.group import Group
+from immiscible_fast.distributed.sharded import ROOM
 
 from . import families, record, tables
 
@@ -46,10 +47,11 @@ GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
     "node": 8,
     "flops": 300e12,
     "memory_bytes_per_s": 2.5e12,
-    "memory_bytes": 80e9,
     "passes_over_the_matrix": 20,  # of 16 Sinkhorn updates, lists, certificate and product
     "steps": 100,  # of shortest-path forests, one launch each
     "launch_s": 5e-6,
+    "passes_of_sharded": 270,  # 21 updates of ten reads or writes, as torch does them, and the rest
+    "matching_s_per_row": 5e-5,  # of the lists, on the CPU of rank 0: what was measured at n = 4096
 }
 WORDS = 64  # bytes of agreement
 GATHER = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
@@ -137,6 +139,7 @@ def ways(x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
         "ours, shared seed": lambda: assign_noise(
             x, torch.Generator().manual_seed(0), process_group=group
         ),
+        "ours, sharded": lambda: assign_noise(x, noise, method="sinkhorn", process_group=group),
         "of ours: agreement": lambda: own.words(words),
         "of ours: gathering": lambda: own.rows(counts, [x, noise]),
         "of ours: solving": lambda: fast_assign(*everything),
@@ -199,29 +202,45 @@ def measured(size: int, settings: dict[str, int]) -> dict[str, Any]:
 
 
 def simulated(size: int, n: int, dim: int, itemsize: int, gpu: dict[str, float]) -> dict[str, Any]:
-    """Milliseconds of a replicated call on so many GPUs; a ring, and its slowest links."""
+    """Milliseconds of a call on so many GPUs: a ring, and its slowest links."""
     across = size > gpu["node"]
     speed = gpu["bytes_per_s_between_nodes" if across else "bytes_per_s_in_node"]
     latency = gpu["latency_s_between_nodes" if across else "latency_s_in_node"]
 
     def gather(message: float) -> float:
-        """Of ``message`` bytes from each: small ones in log2 steps, large ones round the ring."""
-        total = (size - 1) * message
-        return math.ceil(math.log2(size)) * latency + total / speed
+        """Of ``message`` bytes from each, in log2 steps."""
+        return math.ceil(math.log2(size)) * latency + (size - 1) * message / speed
 
-    matrix = 4.0 * n * n
-    moved = gather(2 * n / size * dim * itemsize)
+    def total(message: float) -> float:
+        return 2 * gather(message / size)
+
+    matrix, sample = 4.0 * n * n, dim * itemsize
     product = 2.0 * n * n * dim / gpu["flops"]
-    solve = (
-        gpu["passes_over_the_matrix"] * matrix / gpu["memory_bytes_per_s"]
-        + gpu["steps"] * gpu["launch_s"]
-    )
-    fits = matrix + 2.0 * n * dim * itemsize < gpu["memory_bytes"]
-    parts = {"agreement": gather(WORDS), "gathering": moved, "product": product, "solving": solve}
-    ms = {name: round(1e3 * seconds, 3) for name, seconds in parts.items()}
-    return {"gpus": size, "n": n, "dim": dim, "fits": fits, "ms": ms,
-            "total_ms": round(1e3 * sum(parts.values()), 3),
-            "shared_seed_total_ms": round(1e3 * (sum(parts.values()) - moved / 2), 3)}  # fmt: skip
+    read = matrix / gpu["memory_bytes_per_s"]
+    replicated = {
+        "agreement": gather(WORDS),
+        "gathering": gather(2 * n / size * sample),
+        "product": product,
+        "solving": gpu["passes_over_the_matrix"] * read + gpu["steps"] * gpu["launch_s"],
+    }
+    sharded = {
+        "agreement": gather(WORDS),
+        "gathering": gather(n / size * sample),
+        "product": product / size,
+        "solving": gpu["passes_of_sharded"] * read / size + 10 * 21 * gpu["launch_s"],
+        "sums of columns": 22 * total(4.0 * n),
+        "lists": gather(n / size * (ROOM + 1) * 12.0) + gather(16.0 * n / size),
+        "matching": n * gpu["matching_s_per_row"],
+    }
+    ways = {"replicated": replicated, "sharded": sharded}
+    gigabytes = {
+        "replicated": (matrix + 2.0 * n * sample) / 1e9,
+        "sharded": (2 * matrix / size + 2.0 * n * sample) / 1e9,
+    }
+    return {"gpus": size, "n": n, "dim": dim, "gigabytes": gigabytes, "ms": {
+        way: {name: round(1e3 * seconds, 3) for name, seconds in parts.items()}
+        for way, parts in ways.items()
+    }}  # fmt: skip
 
 
 def shown(milliseconds: float) -> str:
@@ -252,13 +271,16 @@ def counted_table() -> str:
 def simulated_table(result: dict[str, Any]) -> str:
     lines = []
     for row in result["simulated"]:
-        ms = row["ms"]
-        cells = [shown(ms[name]) for name in ("gathering", "product", "solving")]
-        total = [shown(row[name]) for name in ("total_ms", "shared_seed_total_ms")]
-        fits = "" if row["fits"] else "no"
-        lines.append([str(row["gpus"]), f"{row['n']:,}", *cells, *total, fits])
-    head = ["GPUs", "n", "gathering", "product", "solving", "whole call", "with a shared seed",
-            "fits into 80 GB"]  # fmt: skip
+        whole, shard = row["ms"]["replicated"], row["ms"]["sharded"]
+        moved = sum(shard[name] for name in ("gathering", "sums of columns", "lists"))
+        cells = [whole["gathering"], whole["product"] + whole["solving"], sum(whole.values()),
+                 moved, shard["product"] + shard["solving"], shard["matching"],
+                 sum(shard.values())]  # fmt: skip
+        memory = [f"{row['gigabytes'][way]:.3g} GB" for way in ("replicated", "sharded")]
+        lines.append([str(row["gpus"]), f"{row['n']:,}", *map(shown, cells[:3]), memory[0],
+                      *map(shown, cells[3:]), memory[1]])  # fmt: skip
+    head = ["GPUs", "n", "replicated: gathering", "solving", "whole call", "memory",
+            "sharded: messages", "costs and updates", "matching", "whole call", "memory"]  # fmt: skip
     return tables.markdown(head, lines)
 
 

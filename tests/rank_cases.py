@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from samples import METHODS, METRICS, assert_bijection, naive, total
+from checks import spread
+from samples import METRICS, assert_bijection, naive, total
 from torch.distributed.device_mesh import init_device_mesh
 
 from immiscible_fast import assign_noise, assign_noise_, diffuse, fast_assign, rank_generator
-from immiscible_fast.distributed import replicated
+from immiscible_fast.distributed import replicated, sharded
 
 
 def parts(rng, n, group):
@@ -61,7 +62,7 @@ def options(rng, k, n):
 def the_answer_is_that_of_one_process(rng, group):
     for k in range(14):
         n = int(rng.integers(1, 40))
-        metric, method = METRICS[k % 5], METHODS[k % 4]
+        metric, method = METRICS[k % 5], ("auto", "exact", "auction", "scipy")[k % 4]
         dtype = (torch.float32, torch.float64, torch.float16, torch.bfloat16)[k % 3 if k % 4 else 3]
         x, noise = drawn(rng, n, 2, 3, dtype=dtype), drawn(rng, n, 2, 3)
         whole, by_row = options(rng, k, n)
@@ -240,6 +241,65 @@ def bad_input_of_one_rank_is_raised_on_all(rng, group):
         fast_assign(x, noise, process_group=group)
 
 
+def samples_of_kinds(rng, n):
+    """Gaussian ones, equal ones, whole numbers, and such with a large offset."""
+    yield drawn(rng, n, 4), drawn(rng, n, 4)
+    yield drawn(rng, n // 2 + 1, 4).repeat(2, 1)[:n], drawn(rng, n, 4)
+    yield torch.ones(n, 4), drawn(rng, n, 4)
+    yield drawn(rng, n, 1).round().abs() + 1, drawn(rng, n, 1).round() + 5
+    yield 1000 + drawn(rng, n, 4, dtype=torch.float64), drawn(rng, n, 4)
+
+
+def costs_can_be_shared(rng, group):
+    shift = rng.integers(5, size=2)
+    for k in range(10):
+        n, metric = int(rng.integers(2, 80)), METRICS[k % 5]
+        kind = int(k + shift[k // 5]) % 5
+        x, noise = list(samples_of_kinds(rng, n))[kind]
+        rows = mine(rng, n, group)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # few whole numbers may well be equal
+            index, stats = fast_assign(x[rows], noise[rows], metric=metric, method="sinkhorn",
+                                       return_stats=True, process_group=group)  # fmt: skip
+        whole = torch.cat(every(index, group))
+        assert_bijection(whole, n)
+        cost = naive(x, noise, metric)
+        best = total(cost, fast_assign(x.double(), noise.double(), metric=metric))
+        rounding = 2e-6 * n * (float(cost.abs().mean()) + (metric == "cosine"))
+        paid, gap = total(cost, whole), float(stats.gap)
+        assert paid - best <= gap + rounding, (kind, metric, n)
+        assert gap <= 0.01 * n * spread(cost) + rounding, (kind, metric, n)
+        assert abs(float(stats.cost_after) - paid) <= rounding
+        assert abs(float(stats.cost_before) - float(cost.diagonal().sum())) <= rounding
+        assert float(stats.moved) == float((whole != torch.arange(n)).double().mean())
+        assert int(stats.largest_group) == n
+
+
+def shared_costs_give_noise_too(rng, group):
+    x, noise = drawn(rng, 50, 2, 3), drawn(rng, 50, 2, 3)
+    rows = mine(rng, 50, group)
+    for extra in ({}, {"features": lambda v: v[:, 0]}):
+        same = {"process_group": group, "method": "sinkhorn", **extra}
+        index = fast_assign(x[rows], noise[rows], **same)
+        assert assign_noise(x[rows], noise[rows], check=True, **same).equal(noise[index])
+    seeded = torch.Generator().manual_seed(3)
+    found = assign_noise(x[rows], seeded, method="sinkhorn", process_group=group)
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(3))
+    index = fast_assign(x[rows], noise[rows], method="sinkhorn", process_group=group)
+    assert found.equal(noise[index])
+    if dist.get_world_size(group) == 1:
+        return
+    with pytest.raises(ValueError, match="x and noise are too large, their sqeuclidean cost over"):
+        fast_assign(1e30 * x[rows], 1e30 * noise[rows], method="sinkhorn", process_group=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded, "MATRIX_BYTES", 0)
+        assert fast_assign(x[rows], noise[rows], process_group=group).equal(index)
+        bad = np.arange(50), np.zeros(50)
+        patch.setattr(sharded, "cheapest", lambda column, value: bad)
+        with pytest.raises(RuntimeError, match=r"tol=1e-07 is not reached by sharded Sinkhorn"):
+            fast_assign(x[rows], noise[rows], tol=1e-7, check=True, process_group=group)
+
+
 def it_works_beside_ddp(rng, group):
     torch.manual_seed(0)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 4), process_group=group)
@@ -260,7 +320,8 @@ CASES = (
     noise_is_permuted_in_place, shared_noise_is_drawn_and_not_sent, own_generators_draw_own_noise,
     nothing_and_one_image, all_ranks_can_solve_or_one_for_all,
     equal_noise_is_noticed, what_differs_is_named_on_all_ranks,
-    bad_input_of_one_rank_is_raised_on_all, it_works_beside_ddp,
+    bad_input_of_one_rank_is_raised_on_all, costs_can_be_shared, shared_costs_give_noise_too,
+    it_works_beside_ddp,
 )  # fmt: skip
 
 

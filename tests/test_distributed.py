@@ -6,14 +6,16 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 import rank_cases
 import torch
 import torch.distributed as dist
 from ranks import assert_nothing_raised, launch
+from scipy.optimize import linear_sum_assignment
 
 from immiscible_fast import assign_noise, fast_assign
-from immiscible_fast.distributed import agreement, group, replicated
+from immiscible_fast.distributed import agreement, group, replicated, sharded
 
 # Of processes with threads, by fork: nothing of what they have in hand is used in the new ones.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -98,6 +100,22 @@ def test_all_solve_where_devices_are_alike():
     assert not replicated.all_solve(OnGPU, [alike, other])
     assert not replicated.all_solve(torch.zeros(1), [alike, alike])
     assert agreement.machine(None) == agreement.machine(None)
+
+
+def test_lists_are_assigned_at_the_least_cost_with_prices_that_prove_it(rng):
+    for n, room in ((1, 1), (2, 1), (7, 3), (40, 6), (40, 39)):
+        cost = rng.normal(size=(n, n)) if n != 7 else rng.integers(0, 3, (n, n)).astype(float)
+        chosen = np.argsort(cost, 1)[:, :room]
+        column = np.concatenate([chosen, np.arange(n)[:, None]], 1).astype(np.int32)
+        index, distance = sharded.cheapest(column, np.take_along_axis(cost, column, 1))
+        listed = np.full((n, n), 1e6)
+        np.put_along_axis(listed, column, np.take_along_axis(cost, column, 1), 1)
+        rows, wanted = linear_sum_assignment(listed)
+        paid = listed[rows, index].sum()
+        assert paid == pytest.approx(listed[rows, wanted].sum(), abs=1e-9)
+        bound = (listed - distance).min(1).sum() + distance.sum()
+        assert paid == pytest.approx(bound, abs=1e-6)
+        assert (distance <= 0).all()
 
 
 def test_compiled_code_calls_it_uncompiled(tmp_path):

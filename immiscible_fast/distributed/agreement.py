@@ -100,10 +100,10 @@ def agree(
 
 def warn_if_drawn_alike(words: Sequence[Words]) -> None:
     """Say so, if two ranks hold the same noise."""
-    seen: dict[int, int] = {}
+    seen: dict[tuple[int, int], int] = {}
     for rank, one in enumerate(words):
         if one.rows and one.noise_sum:
-            other = seen.setdefault(one.noise_sum, rank)
+            other = seen.setdefault((one.rows, one.noise_sum), rank)
             if other != rank:
                 warnings.warn(
                     f"the noise of ranks {other} and {rank} is equal; {SEED_HINT}", stacklevel=5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,14 +45,44 @@ class Group:
             dist.all_gather_object(found, own, group=self.handle)
         return found
 
-    def first_object(self, own: object) -> Any:
-        """The object of rank 0."""
-        found = [own]
-        device = self.device(torch.device("cpu"))
-        source = dist.get_global_rank(self.handle, 0)
+    def from_first(self, compute: Callable[[], Any]) -> Any:
+        """What ``compute`` gives on rank 0, on the CPU; or on all ranks, what it raises."""
+        sent: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                sent[0] = compute()
+            except (TypeError, ValueError) as error:
+                sent[1] = error
+            except Exception as error:
+                said = f"rank 0 raised {type(error).__name__}: {error}"
+                sent[1] = RuntimeError(f"process_group: {said}")
+        if self.size > 1:
+            device = self.device(torch.device("cpu"))
+            source = dist.get_global_rank(self.handle, 0)
+            with _waiting():
+                dist.broadcast_object_list(sent, source, self.handle, device)
+        found, raised = sent
+        if raised is not None:
+            raise raised
+        return found
+
+    def of_first(self, own: Tensor) -> Tensor:
+        """The tensor of rank 0."""
+        if self.size == 1:
+            return own
+        message = own.to(self.device(own.device), copy=True)
         with _waiting():
-            dist.broadcast_object_list(found, source, self.handle, device)
-        return found[0]
+            dist.broadcast(message, dist.get_global_rank(self.handle, 0), self.handle)
+        return message.to(own.device)
+
+    def total(self, own: Tensor) -> Tensor:
+        """The sum over all ranks."""
+        if self.size == 1:
+            return own
+        message = own.to(self.device(own.device), copy=True)
+        with _waiting():
+            dist.all_reduce(message, group=self.handle)
+        return message.to(own.device)
 
     def rows(self, counts: Sequence[int], parts: Sequence[Tensor]) -> list[Tensor]:
         """All ranks' rows (counts[r], ...) of each part, one rank after another, (n, ...)."""

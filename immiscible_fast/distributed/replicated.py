@@ -25,9 +25,12 @@ import torch
 from torch import Tensor
 
 from .. import validation
+from ..choices import METRICS
+from ..costs import flatten_samples, outside_autocast
 from ..rows import draw_noise, permuted
 from ..training.conditions import check_conditions
 from ..training.statistics import AssignmentStats
+from . import sharded
 from .agreement import Words, agree, hashed_state, sums, warn_if_drawn_alike
 from .group import Group
 
@@ -76,19 +79,57 @@ def assign_over_ranks(
     if isinstance(noise, torch.Generator):
         shared = len({one.noise_state for one in words}) == 1
         part = part._replace(noise=_drawn(noise, part.x, words))
-    whole = _turned(_gathered(group, counts, part, shared), batched)
-    problem = {**options, "batched": batched, "return_stats": return_stats}
-    if part.behind is not None:
-        problem["features"] = None
-    index, stats = _solved(group, words, whole, solve, problem)
+    plain = (
+        not batched and part.labels is None and part.conditions is None and options["mask"] is None
+        and (options["features"] is None or part.behind is not None)
+    )  # fmt: skip
+    if plain and sharded.is_sharded(group.size, sum(counts), options["method"]):
+        index, everyone, stats = _in_shards(group, counts, part, shared, return_stats, options)
+    else:
+        whole = _turned(_gathered(group, counts, part, shared), batched)
+        assert whole.noise is not None
+        everyone = whole.noise
+        problem = {**options, "batched": batched, "return_stats": return_stats}
+        if part.behind is not None:
+            problem["features"] = None
+        index, stats = _solved(group, words, whole, solve, problem)
     start = sum(counts[: group.rank])
     own = index[..., start : start + counts[group.rank]].clone()
     if caller == "fast_assign":
         return own, None, stats
     if part.behind is None:
-        assert whole.noise is not None
-        return own, permuted(whole.noise, own), stats
+        return own, permuted(everyone, own), stats
     return own, _sent(group, counts, part.behind, index), stats
+
+
+def _in_shards(
+    group: Group,
+    counts: Sequence[int],
+    part: Batch,
+    shared: bool,
+    return_stats: bool,
+    options: Mapping[str, Any],
+) -> tuple[Tensor, Tensor, AssignmentStats | None]:
+    """The index of all rows, the noise of all ranks, and the statistics; see ``sharded.py``."""
+    metric, check = options["metric"], options["check"]
+    validation.check_choice("metric", metric, METRICS)
+    tol = validation.check_tolerance(options["tol"])
+    validation.check_flag("check", check)
+    validation.check_flag("return_stats", return_stats)
+    assert part.noise is not None
+    everyone = part.noise if shared else group.rows(counts, [part.noise])[0]
+    x, noise = flatten_samples(part.x, everyone, False)
+    with outside_autocast(x):
+        found = sharded.solve(group, counts, x, noise, metric, tol)
+    if check and not found.converged:
+        raise RuntimeError(f"tol={tol} is not reached by sharded Sinkhorn, the gap is {found.gap}")
+    if not return_stats:
+        return found.index, everyone, None
+    start = sum(counts[: group.rank])
+    rows = torch.arange(start, start + len(x), device=x.device)
+    index = found.index[rows]
+    pairs = noise[rows], noise[index], (index != rows).sum()
+    return found.index, everyone, sharded.statistics(group, x, *pairs, metric, found.gap)
 
 
 @functools.cache
@@ -219,22 +260,12 @@ def _solved(
 
     if group.size == 1 or all_solve(whole.x, words):
         return solved()
-    sent: tuple[Answer | None, Exception | None] = None, None
-    if group.rank == 0:
-        try:
-            index, stats = solved()
-            sent = (index.cpu(), stats and AssignmentStats(*[field.cpu() for field in stats])), None
-        except (TypeError, ValueError) as error:
-            sent = None, error
-        except Exception as error:
-            sent = (
-                None,
-                RuntimeError(f"process_group: rank 0 raised {type(error).__name__}: {error}"),
-            )
-    found, raised = group.first_object(sent)
-    if raised is not None:
-        raise raised
-    index, stats = found
+
+    def sent() -> Answer:
+        index, stats = solved()
+        return index.cpu(), stats and AssignmentStats(*[field.cpu() for field in stats])
+
+    index, stats = group.from_first(sent)
     device = whole.x.device
     return index.to(device), stats and AssignmentStats(*[field.to(device) for field in stats])
 
