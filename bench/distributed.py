@@ -280,7 +280,8 @@ def simulated_table(result: dict[str, Any]) -> str:
         lines.append([str(row["gpus"]), f"{row['n']:,}", *map(shown, cells[:3]), memory[0],
                       *map(shown, cells[3:]), memory[1]])  # fmt: skip
     head = ["GPUs", "n", "replicated: gathering", "solving", "whole call", "memory",
-            "sharded: messages", "costs and updates", "matching", "whole call", "memory"]  # fmt: skip
+            "sharded: messages", "costs and updates", "matching", "whole call",
+            "memory"]  # fmt: skip
     return tables.markdown(head, lines)
 
 

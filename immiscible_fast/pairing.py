@@ -112,7 +112,8 @@ def fast_assign(
     process_group : torch.distributed.ProcessGroup or DeviceMesh of one dimension, optional
         One assignment over the batches of all ranks of the group. What is given is this rank's,
         of any number of rows, and the options are the same on all ranks. Every rank has to call,
-        and waits for the others; see docs/distributed.md.
+        and waits for the others. With ``method="sinkhorn"``, and "auto" from n > 32,768, ranks
+        share the costs of plain problems, within ``tol``; see docs/distributed.md.
     max_memory : float, optional
         Bytes that "auto" may take for a cost matrix and its solver; None: half of what is free or,
         with a ``process_group``, as many as it wants.

@@ -34,8 +34,8 @@ from ..backends.annealed_sinkhorn import (
     OVER_RELAXATION,
     UPDATES,
 )
-from ..costs import cost_matrix, product, working_dtype
-from ..training.statistics import AssignmentStats, pair_costs
+from ..costs import cost_matrix, pair_costs, product, working_dtype
+from ..training.statistics import AssignmentStats
 from .group import Group
 
 MATRIX_BYTES = 1 << 32  # of float32 costs, above which "auto" has ranks share them
