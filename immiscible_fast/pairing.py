@@ -175,7 +175,7 @@ def fast_assign(
             "metric": metric, "method": method, "tol": tol, "labels": labels,
             "conditions": conditions, "condition_weight": condition_weight,
             "condition_share": condition_share, "features": features, "mask": mask, "check": check,
-            "max_memory": float("inf") if max_memory is None else max_memory,  # alike on all ranks
+            "max_memory": max_memory,
         }  # fmt: skip
         index, _, all_stats = assign_over_ranks(
             fast_assign, "fast_assign", x, noise, process_group, batched, return_stats, options

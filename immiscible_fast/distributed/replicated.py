@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -62,6 +63,8 @@ def assign_over_ranks(
     "fast_assign"; and the statistics of the whole batch. ``solve`` is the ``fast_assign`` of one
     process, and ``options`` are those of its other options that are given."""
     options = {**_defaults(solve), **options}
+    if options["max_memory"] is None:  # what is free is not the same on all ranks
+        options["max_memory"] = math.inf
     group = Group(process_group)
     parts: list[Batch] = []
 
