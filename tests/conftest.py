@@ -73,8 +73,40 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("gpu_device", ["plain", "emulated"], indirect=True)
 
 
+SLOW = (  # files whose tests start processes, train, compile, or interpret kernels
+    *("adapters", "batches", "bench", "cli", "compiled_cache", "demo", "distributed", "docs"),
+    *(
+        "examples",
+        "exact_hypothesis",
+        "fuzz",
+        "gpu",
+        "guides",
+        "import",
+        "interrupt",
+        "lazy",
+        "ops",
+    ),
+    *(
+        "prefetch",
+        "ptx",
+        "readme",
+        "safety",
+        "streaming",
+        "training",
+        "transforms",
+        "types",
+        "users",
+    ),
+    *("warmup", "whole_set"),
+)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leave out, by the seed, those that this run does not emulate."""
+    """Mark what ``make check`` does without; leave out, by the seed, those that this run does not
+    emulate."""
+    for item in items:
+        if item.path.stem.removeprefix("test_").startswith(SLOW):
+            item.add_marker("slow")
     share = 0 if torch.cuda.is_available() else config.getoption("--emulated")
     left_out = [
         item
