@@ -45,9 +45,10 @@ def too_large(x: Tensor, labels: Tensor | None, batched: bool, max_memory: float
 
 
 def free(device: torch.device) -> float:
-    """Bytes of memory that are free there."""
+    """Bytes of memory that are free there; of a GPU all that it has, so that calls of one shape do
+    the same whatever is allocated, and nothing is asked of it in a CUDA graph."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        return float(torch.cuda.get_device_properties(device).total_memory)
     known = [UNKNOWN]
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
