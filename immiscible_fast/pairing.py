@@ -115,8 +115,8 @@ def fast_assign(
         and waits for the others. With ``method="sinkhorn"``, and "auto" from n > 32,768, ranks
         share the costs of plain problems, within ``tol``; see docs/distributed.md.
     max_memory : float, optional
-        Bytes that "auto" may take for a cost matrix and its solver; None: half of what is free (of a
-        GPU, of all that it has) or, with a ``process_group``, as many as it wants.
+        Bytes that "auto" may take for a cost matrix and its solver; None: half of what is free (on
+        a GPU, of what it has in all) or, with a ``process_group``, as many as it wants.
         "streaming" takes some 600 bytes a sample and 200 MB beyond the samples.
 
     Returns
