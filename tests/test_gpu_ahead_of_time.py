@@ -93,4 +93,5 @@ def test_the_record_of_the_oldest_triton_has_every_kernel_and_no_error(rows):
     assert broken([row for row in record["rows"] if row["error"]], "error") == []
     for target in ("sm_80", "sm_90"):
         of_target = {row["kernel"] for row in record["rows"] if row["target"] == target}
-        assert {row["kernel"] for row in rows if row["target"] == target} == of_target
+        compiled = {row["kernel"] for row in rows if row["target"] == target}
+        assert compiled == of_target - LONG

@@ -86,13 +86,16 @@ class PrefetchingLoader(AssignedLoader[Batch]):
         worker = ThreadPoolExecutor(1, "immiscible_fast.prefetch")
         streams: dict[torch.device, torch.cuda.Stream] = {}
         try:
+            # Started before the loader's processes: torch raises the death of one wherever the
+            # owner is, and a pool that is interrupted while it starts a thread forgets it.
+            threaded = _starts(worker)
             ahead, error = _next(windows)
-            finish = self._begin(ahead, worker, streams)
+            finish = self._begin(ahead, worker if threaded else None, streams)
             while ahead is not None:
                 window, ready = ahead, finish
                 if error is None:
                     ahead, error = _next(windows)
-                    finish = self._begin(ahead, worker, streams)
+                    finish = self._begin(ahead, worker if threaded else None, streams)
                 else:
                     ahead = None
                 yield window, ready()
@@ -104,24 +107,29 @@ class PrefetchingLoader(AssignedLoader[Batch]):
     def _begin(
         self,
         window: Window | None,
-        worker: ThreadPoolExecutor,
+        worker: ThreadPoolExecutor | None,
         streams: dict[torch.device, torch.cuda.Stream],
     ) -> Finish:
         """Start to assign a window; where nothing can do that meanwhile, it is left for later."""
         later: Finish = list if window is None else partial(window.assign, self._options)
         devices = set() if window is None else {x.device for x in window.images}
         kinds = {device.type for device in devices}
-        if kinds == {"cpu"}:
-            try:
-                return worker.submit(later).result
-            except RuntimeError:  # the system allows no more threads
-                return later
+        if kinds == {"cpu"} and worker is not None:
+            return worker.submit(later).result
         if window is not None and kinds == {"cuda"} and len(devices) == 1:
             device = devices.pop()
             if device not in streams:
                 streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             return _on_stream(window, later, streams[device])
         return later
+
+
+def _starts(worker: ThreadPoolExecutor) -> bool:
+    try:
+        worker.submit(int).result()
+    except RuntimeError:  # the system allows no more threads
+        return False
+    return True
 
 
 def _next(windows: Iterator[Window]) -> tuple[Window | None, Exception | None]:
