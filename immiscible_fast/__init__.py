@@ -6,7 +6,10 @@ torch.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,6 +85,17 @@ _MODULES = {
     "warmup": "warming",
     "windowed": "training.windows",
 }
+
+
+def _find_kernels() -> None:
+    """In a checkout that is not installed, ``kernels`` stands beside the package."""
+    name = f"{__name__}.kernels"
+    beside = Path(__file__).parents[1] / "kernels" / "__init__.py"
+    if find_spec(name) is None and (spec := spec_from_file_location(name, beside)):
+        sys.modules[name] = module_from_spec(spec)
+
+
+_find_kernels()
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,40 @@ def test_adapters_and_demo_are_nobodys_need(graph):
         for room in ("adapters", "demo"):
             if f".{room}" not in name and not name.endswith((".cli", ".doctor", "__main__")):
                 assert not [w for w in wanted if f".{room}" in w], name
+
+
+COMPILED = {"jit", "njit", "kernel", "inlined_kernel", "entry_point", "intrinsic"}
+
+
+def interpreted(node):
+    """The functions that Python runs itself."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            decorators = (ast.unparse(one).partition("(")[0] for one in child.decorator_list)
+            if {one.rpartition(".")[2] for one in decorators} & COMPILED:
+                continue
+            yield child
+        yield from interpreted(child)
+
+
+def test_all_kernels_that_are_not_compiled_are_typed():
+    """mypy is told to ask for no types there, so that compiled functions need none."""
+    for path in FOLDERS["immiscible_fast.kernels"].rglob("*.py"):
+        for function in interpreted(ast.parse(path.read_text(encoding="utf-8"))):
+            given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            untyped = [one.arg for one in given if one.annotation is None]
+            where = f"{path}: {function.name}"
+            assert function.returns is not None and set(untyped) <= {"self", "cls"}, where
+
+
+def test_a_checkout_on_the_path_has_its_kernels():
+    program = f"""
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+sys.path.insert(0, {str(ROOT)!r})
+from immiscible_fast.kernels.cpu import work
+print(work.__file__)
+"""
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, cwd=ROOT / "docs", capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()) == ROOT / "kernels" / "cpu" / "work.py"

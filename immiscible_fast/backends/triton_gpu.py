@@ -68,8 +68,7 @@ def on_its_device(function: Callable[P, R]) -> Callable[P, R]:
         key = function.__name__, *given
         here = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
         with here:
-            result: R = planned(key, function, *args, **options)
-        return result
+            return planned(key, function, *args, **options)
 
     return launching
 
@@ -179,8 +178,7 @@ def solve_exactly(
     hardly any is, its forests are not to be ``spread``: all launches would be made for nothing."""
     start_matching(problems, units, work, wanted)
     grow_forests(problems, units, work, wanted, exact=True, spread=spread)
-    failed: Tensor = augment_rows(problems, units, work, wanted)
-    return failed
+    return augment_rows(problems, units, work, wanted)
 
 
 @on_its_device
@@ -208,8 +206,17 @@ def _launch(
     first: Tensor | None = None,
 ) -> Tensor:
     out = torch.empty(*x.shape[:2], y.shape[1], dtype=torch.float32, device=x.device)
-    shifts = {"shift_x": shift_x, "shift_y": shift_y}
-    pairwise(x, y, out, metric=metric, precision=_precision(x.device), group=first, **shifts)
+    precision = _precision(x.device)
+    pairwise(
+        x,
+        y,
+        out,
+        metric=metric,
+        precision=precision,
+        shift_x=shift_x,
+        shift_y=shift_y,
+        group=first,
+    )
     return out
 
 
@@ -284,7 +291,8 @@ def row_minima(cost: Tensor, prices: Tensor) -> Tensor:
     proof = Proof.empty(problems)
     column = torch.zeros(batch * n, dtype=torch.int32, device=cost.device)
     ones = torch.ones(batch, dtype=torch.int32, device=cost.device)
-    plain = Units(*(ones.to(dtype) for dtype in (torch.float64,) * 2 + (torch.float32,)), ones)
+    one = ones.to(torch.float64)
+    plain = Units(one, one, ones.to(torch.float32), ones)
     certificate(
         problems, plain, prices.contiguous(), column, proof, ones, torch.empty_like(ones), 1
     )

@@ -26,6 +26,8 @@ from triton.runtime.jit import JITFunction
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Tensors = tuple[Tensor | None, ...]
+Options = dict[str, Any]  # what a kernel is told by name, beside its tensors
 
 AMD = (0, 0)
 
@@ -70,7 +72,7 @@ WITH_CONSTANTS = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
 class Prepared(NamedTuple):
     """A launch whose kernel is compiled."""
 
-    known: tuple[Any, dict[str, Any]]  # the kernel, and all that it is told but tensors
+    known: tuple[JITFunction, Options]  # all that decides how it is compiled but the plan's key
     run: Callable[..., None]
     function: Any
     metadata: Any
@@ -88,7 +90,9 @@ class Plan:
         driver = triton.runtime.driver.active
         self.stream = driver.get_current_stream(driver.get_current_device())
 
-    def launch(self, kernel: Any, programs: int, tensors: Any, options: dict[str, Any]) -> None:
+    def launch(
+        self, kernel: JITFunction, programs: int, tensors: Tensors, options: Options
+    ) -> None:
         at = self.at
         self.at += 1
         if at < len(self.prepared):
@@ -106,11 +110,13 @@ class Plan:
             self.fits = False
 
 
-def no_tensor_in(options: dict[str, Any]) -> bool:
+def no_tensor_in(options: Options) -> bool:
     return not any(isinstance(value, Tensor) for value in options.values())
 
 
-def prepare(kernel: Any, compiled: Any, given: int, options: dict[str, Any]) -> Prepared:
+def prepare(
+    kernel: JITFunction, compiled: CompiledKernel, given: int, options: Options
+) -> Prepared:
     """A launch with so many arguments without a name before its options."""
     rest = [one for one in kernel.params[given:] if WITH_CONSTANTS or not one.is_constexpr]
     tail = [options[one.name] for one in rest]
@@ -118,14 +124,12 @@ def prepare(kernel: Any, compiled: Any, given: int, options: dict[str, Any]) -> 
     return Prepared((kernel, options), run, function, compiled.packed_metadata, tail)
 
 
-def launch(kernel: Any, programs: int, /, *tensors: Tensor | None, **options: Any) -> None:
+def launch(kernel: JITFunction, programs: int, /, *tensors: Tensor | None, **options: Any) -> None:
     """Launch so many programs of a kernel, in one dimension, with tensors and named options."""
     launch_many(kernel, programs, tensors, options)
 
 
-def launch_many(
-    kernel: Any, programs: int, tensors: tuple[Tensor | None, ...], options: dict[str, Any]
-) -> None:
+def launch_many(kernel: JITFunction, programs: int, tensors: Tensors, options: Options) -> None:
     """The same for loops: to hand on names costs as much as the launch."""
     plan = getattr(ACTIVE, "plan", None)
     if plan is None:
@@ -166,7 +170,7 @@ def hooked() -> bool:
     return any(hook is not None and getattr(hook, "calls", True) for hook in hooks)
 
 
-def properties(value: Any) -> Hashable:
+def properties(value: object) -> Hashable:
     """Of an argument of a call: all that may decide how its kernels are compiled."""
     if isinstance(value, Tensor):
         aligned = value.data_ptr() % 16 == 0

@@ -22,14 +22,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import AMD, capability, cdiv, launch, next_power_of_2
+from .launch import AMD, Options, Tensors, capability, cdiv, launch, next_power_of_2
 from .tiles import STRIPE, in_pieces, launch_parameters
 
 DOT_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -329,8 +328,8 @@ def _launch_manhattan(
     x: Tensor,
     y: Tensor,
     out: Tensor,
-    others: tuple[Tensor | None, ...],
-    arguments: dict[str, Any],
+    others: Tensors,
+    arguments: Options,
 ) -> None:
     x, y = _by_coordinate(x), _by_coordinate(y)
     (batch, n), m = x.shape[:2], y.shape[1]
