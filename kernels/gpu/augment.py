@@ -27,10 +27,10 @@ from .launch import launch
 from .matching import DUMMY, FREE
 from .problems import Problems, one_problem, precise
 from .scan import NOBODY, fill, next_free
+from .schedule import SCANS
 from .statistics import Units
 from .workspace import Workspace
 
-SCANS = 64
 FAR = tl.constexpr(1 << 30)
 HUGE = tl.constexpr(1e5)  # prices this many times the costs that are paid
 

@@ -21,7 +21,6 @@ import triton.language as tl
 from .problems import one_problem
 from .scan import NOBODY
 
-ROUNDS = 16
 FREE, DUMMY = tl.constexpr(-1), tl.constexpr(-2)
 NO_BID = tl.constexpr(-1)
 INFINITE = tl.constexpr(0x7FF << 52)  # the bits of a float64

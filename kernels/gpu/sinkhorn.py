@@ -27,11 +27,16 @@ from torch import Tensor, empty, empty_like, float64, int32, zeros
 
 from .launch import cdiv, launch, launch_many, next_power_of_2, registers
 from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, working
+from .schedule import (
+    EXACT_OVER_RELAXATION,
+    EXACT_UPDATES,
+    FIRST_EPS,
+    LAST_EPS,
+    OVER_RELAXATION,
+    UPDATES,
+)
 from .statistics import DEGENERATE, Units
 
-FIRST_EPS, LAST_EPS = 1.0, 0.003  # in standard deviations
-UPDATES, OVER_RELAXATION = 24, 1.65
-EXACT_UPDATES, EXACT_OVER_RELAXATION = 30, 1.5  # save a third of an exact forest's turns
 WIDEST = 8192  # columns that a program can hold
 LOG2_E = tl.constexpr(1.4426950408889634)
 LEAST_MASS = tl.constexpr(1e-6)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .grow import STATES, forest_kernel
-from .launch import launch, launch_many, next_power_of_2, registers
+from .launch import Options, launch, launch_many, next_power_of_2, registers
 from .lists import lists_kernel
-from .matching import ROUNDS, bids_kernel, settle_kernel
+from .matching import bids_kernel, settle_kernel
 from .problems import Problems
 from .scan import NOBODY
+from .schedule import (
+    MOST_PARTS,
+    PATIENCE,
+    ROUNDS,
+    SPREAD_FROM,
+    SPREAD_ROWS,
+    candidates_of,
+    launches_of,
+    most_ticks,
+)
 from .spread import COUNTS, forest_step_kernel
 from .statistics import Units
 
 REPORT = ("bids", "rounds", "phases", "turns", "list_scans", "row_scans", "ticks", "scans")
-PATIENCE = 6  # turns of a near-optimal phase
-SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 513, 256, 128  # what many programs work on, and how many
 
 
 class Workspace(NamedTuple):
@@ -65,10 +73,9 @@ class Workspace(NamedTuple):
 
 
 def list_length(problems: Problems, exact: bool = True) -> int:
-    """K: more where rows are long, so that few lists turn out to be too short. What is near-optimal
-    takes no more from lists of 64 than from those of 16."""
+    """K, the candidates of a row; a power of two."""
     m = problems.cost.shape[2]
-    return min((32 if m <= 1024 else 64) if exact else 16, max(2, next_power_of_2(m)))
+    return min(candidates_of(m, exact), max(2, next_power_of_2(m)))
 
 
 def tile_rows(warps: int, length: int) -> int:
@@ -147,7 +154,7 @@ def grow_forests(
     launch(
         forest_kernel, problems.slots,
         cost, units.scale, units.flags, first, last, wanted, left, *work, state,
-        **shape, limit=4096 + 4 * n, ROWS=tile_rows(warps, length), GROUPED=problems.grouped,
+        **shape, limit=most_ticks(n), ROWS=tile_rows(warps, length), GROUPED=problems.grouped,
         **options,
     )  # fmt: skip
     return left
@@ -164,14 +171,9 @@ def parts_of(problems: Problems) -> int:
     return parts if parts >= 4 else 1
 
 
-def launches_of(m: int, exact: bool) -> int:
-    """Of single ticks: what most problems on record take (bench/gpu_work_counts.json)."""
-    return m // 4 if exact else 32 + m // 64
-
-
 def spread_forests(
     problems: Problems, units: Units, work: Workspace, wanted: Tensor, parts: int,
-    shape: dict[str, Any],
+    shape: Options,
 ) -> Tensor:  # fmt: skip
     """Make ticks, each by a launch of so many programs a problem; returns their last state."""
     batch, _, m = problems.cost.shape

@@ -1,0 +1,43 @@
+"""How the GPU's solver goes about its work, as data: eps, updates, budgets, and when many programs
+share a problem.
+
+What a device can hold (tiles, warps, rows of a program) is in ``tiles``, ``problems`` and
+``launch``. Up to which size ``method="auto"`` is exact is for the driver to choose.
+"""
+
+from __future__ import annotations
+
+# Sinkhorn's temperature, in standard deviations of the centred costs: from where the problem is
+# smooth to where a row's plan is all but an assignment.
+FIRST_EPS, LAST_EPS = 1.0, 0.003
+UPDATES, OVER_RELAXATION = 24, 1.65
+EXACT_UPDATES, EXACT_OVER_RELAXATION = 30, 1.5  # save a third of an exact forest's turns
+
+# Rounds of bids without eps, at most: the forest does the rest.
+ROUNDS = 16
+
+# Turns that a phase of a near-optimal forest may grow; twice as many after one that found nothing.
+PATIENCE = 6
+
+# Scans of rows that the last resort may take, for each row of a problem.
+SCANS = 64
+
+# From so many columns and rows on, many programs share a problem, at most so many.
+SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 513, 256, 128
+
+
+def candidates_of(m: int, exact: bool) -> int:
+    """Columns in a row's list: more where rows are long, so that few lists turn out to be too
+    short. What is near-optimal takes no more turns from lists of 16 than from those of 64."""
+    return (32 if m <= 1024 else 64) if exact else 16
+
+
+def launches_of(m: int, exact: bool) -> int:
+    """Launches of one tick each: what most problems on record take
+    (bench/gpu_work_counts.json)."""
+    return m // 4 if exact else 32 + m // 64
+
+
+def most_ticks(n: int) -> int:
+    """Of the program that goes on from there; what it leaves is for the last resort."""
+    return 4096 + 4 * n
