@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +88,10 @@ _MODULES = {
 
 
 def _find_kernels() -> None:
-    """In a checkout that is not installed, ``kernels`` stands beside the package."""
-    name = f"{__name__}.kernels"
-    beside = Path(__file__).parents[1] / "kernels" / "__init__.py"
-    if find_spec(name) is None and (spec := spec_from_file_location(name, beside)):
+    """In a checkout ``kernels`` stands beside the package, and not in it."""
+    name, package = f"{__name__}.kernels", Path(__file__).parent
+    beside = package.parent / "kernels" / "__init__.py"
+    if not (package / "kernels").exists() and (spec := spec_from_file_location(name, beside)):
         sys.modules[name] = module_from_spec(spec)
 
 
