@@ -4,8 +4,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 
-.PHONY: demo evidence check test docs quotes aot aot-oldest aot-newest floors sdist-check lint bench bench-full \
-	headline product shapes worst-case fuzz report gpu-check clean
+COMPARISONS := headline worst_case shapes batches pairs product stages labels
+
+.PHONY: demo evidence check test docs quotes aot aot-oldest aot-newest floors sdist-check lint bench $(COMPARISONS) \
+	worst-case memory fuzz report gpu-check clean
 
 demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
@@ -79,20 +81,19 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Options of every bench go in ARGS: make bench ARGS="--compare FILE --fail median:30%"
+# Calls of ours by pytest-benchmark, kept in .benchmarks. After a change:
+# make bench ARGS="--benchmark-compare --benchmark-compare-fail=median:30%"
 bench: .venv/bench-ready
-	$(BIN)/python -m bench.record --quick $(ARGS)
+	$(BIN)/python -m pytest bench -p no:xdist --benchmark-autosave $(ARGS)
 
-bench-full: .venv/bench-ready
-	$(BIN)/python -m bench.record --full $(ARGS)
+# The figures of README and docs/: methods in turn beside every peer. Options go in ARGS.
+$(COMPARISONS): .venv/bench-ready
+	$(BIN)/python -m bench.compare $@ $(ARGS)
 
-# The figures of README: solvers in turn, products in eight bits, rectangles, every family of the
-# tests.
-headline product shapes: .venv/bench-ready
-	$(BIN)/python -m bench.$@ $(ARGS)
+worst-case: worst_case
 
-worst-case: .venv/bench-ready
-	$(BIN)/python -m bench.worst_case $(ARGS)
+memory: .venv/bench-ready
+	$(BIN)/python -m bench.memory $(ARGS)
 
 # Random problems of every kind against SciPy, for so many minutes.
 MINUTES ?= 10

@@ -1,1 +1,1 @@
-"""What measures: families of problems, peers, a pytest-benchmark suite, records and a report."""
+"""What measures: problems, peers, comparisons, records, and a report."""

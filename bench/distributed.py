@@ -36,7 +36,7 @@ from immiscible_fast import assign_noise, fast_assign
 from immiscible_fast.distributed.group import Group
 from immiscible_fast.distributed.sharded import ROOM
 
-from . import families, record, tables
+from . import problems, record, tables
 
 RESULTS = record.RESULTS / "distributed"
 GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
@@ -177,7 +177,7 @@ def measured(size: int, settings: dict[str, int]) -> dict[str, Any]:
     """Milliseconds of the slowest rank, and counted bytes, for so many processes."""
     rows, dim = settings["rows"], settings["dim"]
     rng = np.random.default_rng(0)
-    images = torch.from_numpy(families.latents(rng, size * rows)).flatten(1)[:, :dim].contiguous()
+    images = torch.from_numpy(problems.latents(rng, size * rows)).flatten(1)[:, :dim].contiguous()
     noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
     fast_assign(images, noise)  # compiled before the fork
     context = multiprocessing.get_context("fork")

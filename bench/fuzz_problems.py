@@ -6,17 +6,10 @@ work beyond ``budget``, or an exception that SciPy does not raise too.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-import checks
-import families
 from immiscible_fast.kernels.cpu import auction, rectangle, reduction, ties
 from immiscible_fast.kernels.cpu.work import COUNTERS
 
@@ -25,6 +18,7 @@ from immiscible_fast import (
     linear_sum_assignment,
     solve_assignment,
 )
+from tests import checks, families
 
 FAMILIES = {**families.FAMILIES, "wide_range": families.wide_range, "big_m": families.big_m}
 EXTREME = ("wide_range", "big_m")  # the optimum is tiny beside the largest entries

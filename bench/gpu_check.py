@@ -6,47 +6,39 @@
     python -m bench.gpu_check --tune 120            # a sweep over parameters, and nothing else
     python -m bench.gpu_check --dry-run             # without a GPU: nothing is timed or recorded
 
-It installs the checkout without a network, runs the GPU tests and compute-sanitizer beside each
-other while the kernels are compiled, then measures part by part, each in a process of its own. The
-result file is written after every part. Exit code: 0, 1 if something failed or was wrong (a target
-that is missed is no failure), 2 without a GPU.
+It needs neither a network nor an installation. It runs the GPU tests and compute-sanitizer beside
+each other while the kernels are compiled, then measures part by part, each in a process of its own.
+The result file is written after every part. Exit code: 0, 1 if something failed or was wrong (a
+target that is missed is no failure), 2 without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .gpu import jobs, report
+from .gpu import jobs, report, targets
 
-RESULTS = jobs.ROOT / "bench" / "results" / "gpu"
-MODULES = {  # part -> its module
-    "pairwise": "products",
-    "calls": "calls",
-    "stages": "stages",
-    "batches": "batches",
-    "pathologies": "pathologies",
-    "peers": "rivals",
-    "tune": "tune",
+MODULES = {  # part -> its module and function
+    "pairwise": ("products", "measure"),
+    "calls": ("calls", "measure"),
+    "stages": ("stages", "measure"),
+    "batches": ("calls", "measure_batches"),
+    "pathologies": ("pathologies", "measure"),
+    "peers": ("rivals", "measure"),
+    "tune": ("tune", "measure"),
 }
 WEIGHTS = {  # seconds of each part, if all run within SECONDS
-    "checks": 170,
-    "pairwise": 50,
-    "calls": 110,
-    "stages": 40,
-    "batches": 40,
-    "pathologies": 60,
-    "peers": 60,
+    **{"checks": 170, "pairwise": 50, "calls": 110, "stages": 40, "batches": 40},
+    **{"pathologies": 60, "peers": 60},
 }
 GROUPS = {"timings": ("pairwise", "calls", "stages", "batches")}
 CHECKS = ("tests", "sanitizer")
@@ -57,71 +49,73 @@ INTERPRETED = {"TRITON_INTERPRET": "1", "IMMISCIBLE_BACKEND": "triton"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     if options.small or options.part:
-        return _inside(options)
-    if not options.dry_run and not _has_gpu():
+        return inside(options)
+    if not options.dry_run and not has_gpu():
         print("there is no GPU that torch can use; --dry-run goes through it without one")
         return 2
-    begin = time.monotonic()
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends
-    try:
-        with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
-            run = Run(options, Path(folder), begin)
-            run.all()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    print(report.text(run.result))
-    for path in run.paths:
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        check = Check(options, Path(folder))
+        check.all()
+    print(report.text(check.result))
+    for path in check.paths:
         print(f"written to {path}")
-    return 1 if report.failures(run.result) else 0
+    return 1 if report.failures(check.result) else 0
 
 
-class Run:
+class Check:
     """One run of the command, and what it has found so far."""
 
-    def __init__(self, options: argparse.Namespace, folder: Path, begin: float) -> None:
-        self.options, self.folder, self.begin = options, folder, begin
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        from . import record
+
+        self.options, self.folder, self.begin = options, folder, time.monotonic()
         self.seconds = options.tune + 120 if options.tune else options.seconds
         self.parts = ["tune"] if options.tune else chosen(options.only)
-        self.python, self.environment = sys.executable, {}
-        self.result = report.empty(**_head(options))
+        self.environment = jobs.importable(folder / "path")
+        self.environment |= INTERPRETED if options.dry_run else {}
+        self.result: report.Result = {
+            "kind": "gpu-check",
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+            "commit": options.commit or record.commit(),
+            "device": {} if options.dry_run else record.device_facts("cuda", os.cpu_count() or 1),
+            "processor": record.processor_name(),
+            "driver": driver(),
+            "versions": record.versions(),
+            "ceilings": {},
+            "jobs": [],
+            "rows": [],
+            "targets": [],
+        }
         self.paths: list[Path] = []
         if not options.dry_run:
-            name = "-".join(filter(None, (*_name(self.result), options.tag)))
-            folders = [RESULTS, *([options.output] if options.output else [])]
-            self.paths = [report.new_path(place, name) for place in folders]
+            day, device = self.result["created"][:10], record.slug(self.result["device"])
+            name = "-".join(filter(None, (day, device, options.tag)))
+            folders = [record.RESULTS / "gpu", *([options.output] if options.output else [])]
+            self.paths = [new_path(place, name) for place in folders]
 
     @property
     def left(self) -> float:
         return self.seconds - (time.monotonic() - self.begin)
 
     def all(self) -> None:
-        if self.options.install:
-            self.python, self.environment = jobs.install(self.folder)
-        if self.options.dry_run:
-            self.environment = {**self.environment, **INTERPRETED}
         self.together()
         for part in self.parts:
             if part in MODULES:
                 self.part(part)
-        self.write()
 
-    def write(self) -> None:
-        from .gpu.targets import judged
+    def done(self, row: report.Row) -> None:
+        """Note what became of a job, and write what there is."""
+        from . import record
 
-        if not self.options.tune:
-            self.result["targets"] = judged(self.result["rows"])
+        print(f"{row['job']}: {row['status']} after {row['seconds']:.0f} s", flush=True)
+        if not row["job"].startswith("compile "):  # what is wrong there shows when it is timed
+            self.result["jobs"].append(row)
+        self.result["targets"] = targets.judged(self.result["rows"])
         self.result["seconds"] = round(time.monotonic() - self.begin, 1)
-        report.write(self.result, self.paths)
-
-    def done(self, outcome: jobs.Outcome) -> None:
-        print(f"{outcome.name}: {outcome.status} after {outcome.seconds:.0f} s", flush=True)
-        if not outcome.name.startswith("compile "):
-            self.result["jobs"].append(outcome.row())
-        elif outcome.status != jobs.OK:  # what is wrong shows when it is timed
-            print(outcome.tail[-500:], flush=True)
-        self.write()
+        for path in self.paths:
+            record.write(self.result, path)
 
     def share(self, part: str) -> float:
         """Seconds for a part: what is left goes to those that are left, by their weights."""
@@ -135,70 +129,56 @@ class Run:
         """Tests and sanitizer, while what will be timed is compiled."""
         seconds, dry = self.share("checks"), self.options.dry_run
         found: list[jobs.Job] = []
-        if "sanitizer" in self.parts:
-            sanitizer = jobs.find_sanitizer()
-            if sanitizer is None or dry:
-                for tool in jobs.SANITIZER_TOOLS:
-                    self.done(jobs.Outcome(tool, jobs.MISSING))
-            else:
-                found += jobs.sanitizer_jobs(self.python, sanitizer, seconds)
-        if not dry:
-            found += self._compiling(seconds)
-        if "tests" in self.parts:
-            found += jobs.test_jobs(self.python, seconds, collect=dry)
-        for job in found:
-            job.environment = {**self.environment, **job.environment}
-        jobs.run_together(found, self.folder, self.done)
-
-    def _compiling(self, seconds: float) -> list[jobs.Job]:
-        from .gpu.setting import Sizes
-
-        found = []
-        sizes = Sizes()
-        for part in (part for part in COMPILED if part in self.parts):
-            numbers = set(getattr(sizes, part))
-            if part == "batches":
-                numbers = {n for _, n in sizes.batches} | {n for n, _ in sizes.groups}
-            if part == "peers":
-                numbers = {min(sizes.peers)}  # the CPU's solver
-            for n in sorted(numbers):
-                command = self._command(part, self.folder / "none", seconds)
+        sanitizer = jobs.find_sanitizer()
+        if "sanitizer" in self.parts and sanitizer and not dry:
+            found += jobs.sanitizer_jobs(sys.executable, sanitizer, seconds)
+        elif "sanitizer" in self.parts:
+            missing = {"status": jobs.MISSING, "seconds": 0.0, "code": None, "summary": ""}
+            self.done({"job": "sanitizer", **missing})
+        for part in COMPILED if not dry else ():
+            for n in sizes_of(part) if part in self.parts else ():
+                command = self.command(part, Path(os.devnull), seconds)
                 command += ["--untimed", "--n", str(n)]
                 found.append(jobs.Job(f"compile {part} n={n}", command, seconds))
-        return found
+        if "tests" in self.parts:
+            found += jobs.test_jobs(sys.executable, seconds, collect=dry)
+        for job in found:
+            job.environment = {**self.environment, **job.environment}
+        jobs.run_together(found, self.done)
 
     def part(self, name: str) -> None:
         seconds = self.share(name)
-        if name == "tune":
-            seconds = min(seconds, self.options.tune + GRACE)
-        if seconds < 5:
-            self.done(jobs.Outcome(name, jobs.STOPPED, tail="no time left"))
-            return
+        seconds = min(seconds, self.options.tune + GRACE) if name == "tune" else seconds
         rows = self.folder / f"{name}.jsonl"
-        command = self._command(name, rows, seconds - min(GRACE, seconds / 4))
+        command = self.command(name, rows, seconds - min(GRACE, seconds / 4))
         if self.options.n:
-            command += ["--n", ",".join(str(n) for n in self.options.n)]
-        found = jobs.Job(name, command, seconds, self.environment)
-        ended: list[jobs.Outcome] = []
-        jobs.run_together([found], self.folder, ended.append)
+            command += ["--n", ",".join(map(str, self.options.n))]
+        outcome = jobs.run(jobs.Job(name, command, seconds, self.environment), float("inf"))
         if rows.exists():
             report.add_rows(self.result, rows.read_text().splitlines())
-        for outcome in ended:
-            self.done(outcome)
+        self.done(outcome)
 
-    def _command(self, part: str, rows: Path, seconds: float) -> list[str]:
-        command = [self.python, "-m", "bench.gpu_check", "--part", part, "--rows", str(rows)]
-        command += ["--seconds", f"{seconds:.1f}"]
+    def command(self, part: str, rows: Path, seconds: float) -> list[str]:
+        command = [sys.executable, "-m", "bench.gpu_check", "--part", part, "--rows", str(rows)]
+        command += ["--seconds", f"{max(seconds, 1):.1f}"]
         return command + (["--dry-run"] if self.options.dry_run else [])
+
+
+def sizes_of(part: str) -> list[int]:
+    """The n of a part's kernels."""
+    from .gpu.setting import Sizes
+
+    sizes = Sizes()
+    if part == "batches":
+        return sorted({n for _, n in sizes.batches} | {n for n, _ in sizes.groups})
+    return [min(sizes.peers)] if part == "peers" else list(getattr(sizes, part))
 
 
 def chosen(only: str) -> list[str]:
     """Parts by name, in the order in which they run."""
     every = [*CHECKS, *(part for part in MODULES if part != "tune")]
-    if not only:
-        return every
     named: set[str] = set()
-    for name in only.split(","):
+    for name in only.split(",") if only else every:
         if name not in every and name not in GROUPS:
             known = ", ".join([*every, *GROUPS])
             raise SystemExit(f"--only takes some of {known}, got {name!r}")
@@ -206,45 +186,39 @@ def chosen(only: str) -> list[str]:
     return [part for part in every if part in named]
 
 
-def measure_part(
-    name: str, rows: Path, seconds: float, *, dry: bool, untimed: bool, only_n: tuple[int, ...]
-) -> int:
-    """Run one part here, and append its rows as they come. Exit code."""
-    from .gpu.clock import EventClock, NoClock
+def inside(options: argparse.Namespace) -> int:
+    """What the command starts in processes of their own: rows of one part, or small cases."""
+    if options.dry_run:
+        os.environ.update(INTERPRETED)
+    device = "cpu" if options.dry_run else "cuda"
+    if options.small:
+        from .gpu import small
+
+        return small.run(device, options.seconds)
     from .gpu.setting import TINY, Setting, Sizes
 
-    measure: Callable[[Setting], Any] = importlib.import_module(
-        f"bench.gpu.{MODULES[name]}"
-    ).measure
-    device, sizes = ("cpu", TINY) if dry else ("cuda", Sizes())
-    clock = NoClock() if dry or untimed else EventClock()
-    setting = Setting(device, clock, sizes, seconds, only_n)
-    with rows.open("a", encoding="utf-8") as file:
+    timed = not (options.dry_run or options.untimed)
+    sizes = TINY if options.dry_run else Sizes()
+    setting = Setting(device, timed, sizes, options.seconds, options.n)
+    module, function = MODULES[options.part]
+    measure = getattr(importlib.import_module(f"bench.gpu.{module}"), function)
+    with options.rows.open("a", encoding="utf-8") as file:
         for row in measure(setting):
-            file.write(report.as_line({"part": name, **row}) + "\n")
+            file.write(report.as_line({"part": options.part, **row}) + "\n")
             file.flush()
     return 0
 
 
-def _inside(options: argparse.Namespace) -> int:
-    """What the command starts in processes of their own."""
-    if options.dry_run:
-        os.environ.update(INTERPRETED)
-    if options.small:
-        from .gpu import small
-
-        return small.run("cpu" if options.dry_run else "cuda", options.seconds)
-    return measure_part(
-        options.part,
-        Path(os.devnull) if options.untimed else options.rows,
-        options.seconds,
-        dry=options.dry_run,
-        untimed=options.untimed,
-        only_n=options.n,
-    )
+def new_path(folder: Path, name: str) -> Path:
+    """A file that does not exist yet."""
+    path, k = folder / f"{name}.json", 1
+    while path.exists():
+        k += 1
+        path = folder / f"{name}-{k}.json"
+    return path
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     try:
         import torch
     except ImportError:
@@ -252,87 +226,36 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _head(options: argparse.Namespace) -> dict[str, Any]:
-    from . import record
-
-    now = datetime.datetime.now(datetime.timezone.utc)
-    if options.dry_run:
-        device = {"kind": "cpu", "name": "no GPU", "threads": 1, "driver": ""}
-    else:
-        device = {**record.device_facts("cuda", os.cpu_count() or 1), **_gpu_facts()}
-    return {
-        "created": now.isoformat(timespec="seconds"),
-        "commit": options.commit or record.commit(),
-        "device": device,
-        "versions": {**record.versions(), **_own_versions()},
-    }
-
-
-def _gpu_facts() -> dict[str, Any]:
-    import torch
-
-    found = torch.cuda.get_device_properties(0)
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+def driver() -> str:
+    query = ["nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader"]
     try:
         asked = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
-        driver = asked.stdout.split("\n")[0].strip()
     except (OSError, subprocess.SubprocessError):
-        driver = ""
-    return {
-        "capability": f"{found.major}.{found.minor}",
-        "multiprocessors": found.multi_processor_count,
-        "driver": driver,
-        "processor": _processor(),
-    }
+        return ""
+    return asked.stdout.split("\n")[0].strip()
 
 
-def _processor() -> str:
-    from . import record
-
-    return record.processor_name()
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
-def _own_versions() -> dict[str, str]:
-    import torch
-
-    import immiscible_fast
-
-    cuda = {"cuda": torch.version.cuda} if torch.version.cuda else {}
-    return {"immiscible-fast": immiscible_fast.__version__, **cuda}
-
-
-def _name(result: report.Result) -> tuple[str, str]:
-    from . import record
-
-    return result["created"][:10], record.slug(result["device"])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu_check",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> argparse.ArgumentParser:
+    found: Any = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", metavar="PARTS", help="names, with commas between")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="another folder for the result")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all of it")
-    parser.add_argument("--tune", type=float, default=0, metavar="SECONDS", help="sweep, only")
-    parser.add_argument("--n", type=_numbers, default=(), help="of the sizes of the parts, these")
-    parser.add_argument("--tag", default="", help="end of the file name")
-    parser.add_argument("--commit", default="", help="where the checkout does not know its own")
-    parser.add_argument("--dry-run", action="store_true", help="tiny, without a GPU, not recorded")
-    parser.add_argument(
-        "--no-install", dest="install", action="store_false", help="this Python has the package"
-    )
-    for name in ("--part", "--rows"):
-        parser.add_argument(name, type=Path if name == "--rows" else str, help=argparse.SUPPRESS)
+    found.add_argument("--only", default="", metavar="PARTS", help="names, with commas between")
+    found.add_argument("--output", type=Path, metavar="DIR", help="another folder for the result")
+    found.add_argument("--seconds", type=float, default=SECONDS, help="for all of it")
+    found.add_argument("--tune", type=float, default=0, metavar="SECONDS", help="sweep, only")
+    found.add_argument("--n", type=numbers, default=(), help="of the sizes of the parts, these")
+    found.add_argument("--tag", default="", help="end of the file name")
+    found.add_argument("--commit", default="", help="where the checkout does not know its own")
+    found.add_argument("--dry-run", action="store_true", help="tiny, without a GPU, not recorded")
+    for name, kind in (("--part", str), ("--rows", Path)):
+        found.add_argument(name, type=kind, help=argparse.SUPPRESS)
     for name in ("--small", "--untimed"):
-        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
-    return parser
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+        found.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    return found  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

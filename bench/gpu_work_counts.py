@@ -19,7 +19,7 @@ import numpy as np
 
 from immiscible_fast import linear_sum_assignment
 
-from . import families, forests
+from . import forests, problems
 
 RECORD = Path(__file__).with_name("gpu_work_counts.json")
 SINKHORN = {"exact": (30, 1.5), "sinkhorn": (24, 1.65)}  # updates, over-relaxation
@@ -36,7 +36,7 @@ def cases() -> list[tuple[str, int, str]]:
         for n in SIZES
         for family in FAMILIES
         for method in METHODS
-        if not (family == "digits" and n > families.DIGITS)
+        if not (family == "digits" and n > problems.DIGITS)
     ]
 
 
@@ -45,7 +45,7 @@ def list_length(n: int, method: str) -> int:
 
 
 def counted(family: str, n: int, method: str) -> dict[str, Any]:
-    cost = families.problem(family, n).centred.astype(np.float64)
+    cost = problems.problem(family, n).centred.astype(np.float64)
     cost -= cost.mean(1, keepdims=True)
     cost = (cost / (cost - cost.mean(0)).std()).astype(np.float32)
     updates, omega = SINKHORN[method]

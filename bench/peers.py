@@ -1,8 +1,9 @@
-"""What a user could call instead: a small adapter for each solver, each behind an optional import.
+"""What a user could call: an adapter for each method, ours and others, behind optional imports.
 
-A solver of one problem takes a (n, n) float32 tensor and returns the column of each row; a solver
-of batches takes (B, n, n) and returns (B, n). A copy from the device, where a peer needs one, is
-part of what it costs. Whoever is not installed is reported as missing, with the reason.
+``SOLVERS`` take a (n, m) cost matrix and return the column of each row (-1: none), ``BATCHES`` take
+(B, n, m). ``PAIRS`` go from images and noise to pairs as a training step does: they take
+``problems.Samples`` and return the index of each image's noise, or, for best-of-k, the chosen noise
+itself. Copies from a device are part of what a peer costs. Whoever is not installed is reported.
 """
 
 from __future__ import annotations
@@ -10,43 +11,50 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from immiscible_fast import solve_assignment
+from immiscible_fast import (
+    batch_linear_assignment,
+    fast_assign,
+    linear_sum_assignment,
+    pairwise_cost,
+    solve_assignment,
+)
 
-CENTRED, RAW, EUCLIDEAN = "centred", "raw", "euclidean"  # forms of families.Problem
+from .problems import Samples
+
+CENTRED, EUCLIDEAN = "centred", "euclidean"  # forms of a problem's costs
+SAMPLES = "samples"
 OWN = "immiscible_fast"
+BROADCAST_LIMIT = 2 << 30  # bytes of the papers' (n, n, D) array that a benchmark may take
+KNN_SEED = 7
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to solve the problems of a stage."""
+    """One way to solve a problem."""
 
     name: str
     solve: Callable[..., Any]
     package: str = OWN  # distribution, whose version is recorded
     module: str = OWN  # what has to import
-    takes: str = CENTRED  # form of the cost
-    exact: bool = True  # whether it promises the optimum of what it takes
+    takes: str = CENTRED  # form of the cost, or ``SAMPLES``
+    exact: bool = True  # whether it promises the optimum of the centred costs
     only: str = ""  # device type, where it runs on no other
+    rectangles: bool = False  # whether it takes n != m
     bijective: bool = True  # whether every noise is used once
-    largest: int = 1 << 30  # n
-    growth: int = 3  # power of n by which its time is foretold
+    answers: bool = True  # or it is a part of a call, which has no pairs yet
 
     @property
     def ours(self) -> bool:
         return self.package == OWN
-
-
-def array(cost: Tensor) -> NDArray[np.float32]:
-    """The tensor as numpy sees it: no copy on the CPU."""
-    return cost.cpu().numpy()
 
 
 @cache
@@ -59,25 +67,14 @@ def why_missing(module: str) -> str:
     return ""
 
 
-def why_not(method: Method, device: str) -> str:
+def why_not(method: Method, device: str = "cpu") -> str:
     """Why the method cannot run on this device of this machine; an empty string if it can."""
     if method.only and method.only != device:
         return f"runs on {method.only} only"
     return why_missing(method.module)
 
 
-def version(package: str) -> str:
-    if package == OWN:
-        import immiscible_fast
-
-        return immiscible_fast.__version__
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
-def inventory(methods: list[Method], device: str) -> dict[str, str]:
+def inventory(methods: list[Method], device: str = "cpu") -> dict[str, str]:
     """Package -> version, or why it is missing, for everything that ``methods`` want."""
     found = {}
     for method in methods:
@@ -86,20 +83,48 @@ def inventory(methods: list[Method], device: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package.replace("_", "-"))
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+# From costs.
+
+
+def array(cost: Tensor) -> NDArray[np.float32]:
+    """The tensor as numpy sees it: no copy on the CPU."""
+    return cost.cpu().numpy()
+
+
 def own(method: str, tol: float = 0.01) -> Callable[[Tensor], Tensor]:
     """Our solver by its public name, for one problem and for a batch alike."""
     return lambda cost: solve_assignment(cost, method=method, tol=tol).index
 
 
-def scipy_solve(cost: Tensor) -> NDArray[np.int64]:
-    from scipy.optimize import linear_sum_assignment
+def columns(pairs: Any, n: int) -> Any:
+    """The column of each row, from (rows, columns)."""
+    rows, found = pairs
+    if len(rows) == n:
+        return found
+    index = np.full(n, -1, np.int64)
+    index[np.asarray(rows)] = found
+    return index
 
-    columns: NDArray[np.int64] = linear_sum_assignment(array(cost))[1]
-    return columns
+
+def own_drop_in(cost: Tensor) -> Any:
+    return columns(linear_sum_assignment(array(cost)), len(cost))
 
 
-def scipy_loop(costs: Tensor) -> NDArray[np.int64]:
-    return np.stack([scipy_solve(cost) for cost in costs])
+def scipy_solve(cost: Tensor) -> Any:
+    from scipy.optimize import linear_sum_assignment as scipy
+
+    return columns(scipy(array(cost)), len(cost))
+
+
+def one_by_one(solve: Callable[[Tensor], Any], costs: Tensor) -> NDArray[np.int64]:
+    return np.stack([solve(cost) for cost in costs])
 
 
 def lapjv_solve(cost: Tensor) -> Any:
@@ -111,20 +136,29 @@ def lapjv_solve(cost: Tensor) -> Any:
 def lapx_solve(cost: Tensor) -> Any:
     import lap
 
-    return lap.lapjv(array(cost), return_cost=False)[0]
+    wide = cost.shape[0] != cost.shape[1]
+    return lap.lapjv(array(cost), extend_cost=wide, return_cost=False)[0]
 
 
 def lapx_named(function: str, cost: Tensor) -> Any:
-    """lapx's newer solvers, and their batched forms: (rows, columns)."""
+    """lapx's newer solvers: (rows, columns)."""
     import lap
 
-    return np.asarray(getattr(lap, function)(array(cost), return_cost=False)[1])
+    wide = {"extend_cost": True} if cost.shape[0] != cost.shape[1] else {}
+    return columns(getattr(lap, function)(array(cost), return_cost=False, **wide), len(cost))
+
+
+def lapx_batch(function: str, costs: Tensor) -> Any:
+    import lap
+
+    return np.asarray(getattr(lap, function)(array(costs), return_cost=False)[1])
 
 
 def lapcpp_solve(cost: Tensor) -> Any:
     import lapcpp
 
-    return lapcpp.lapjv(array(cost), return_cost=False)[1]
+    wide = {"extend_cost": True} if cost.shape[0] != cost.shape[1] else {}
+    return columns(lapcpp.lapjv(array(cost), return_cost=False, **wide), len(cost))
 
 
 def lapcpp_batch(costs: Tensor) -> Any:
@@ -152,22 +186,20 @@ def pot_emd(cost: Tensor) -> Any:
     return ot.emd(weight, weight, array(cost)).argmax(1)
 
 
-def pot_sinkhorn(eps: float, updates: int, method: str, cost: Tensor) -> NDArray[np.int64]:
+def pot_sinkhorn(eps: float, updates: int, cost: Tensor) -> NDArray[np.int64]:
     """POT's Sinkhorn, ``eps`` in standard deviations, then a greedy rounding to a permutation."""
     import ot
 
     matrix = array(cost).astype(np.float64)
     weight = np.full(matrix.shape[0], 1 / matrix.shape[0])
-    plan = ot.sinkhorn(
-        weight, weight, matrix, eps * matrix.std(), method=method, numItermax=updates, warn=False
-    )
+    plan = ot.sinkhorn(weight, weight, matrix, eps * matrix.std(), numItermax=updates, warn=False)
     return round_plan(plan)
 
 
 def torch_linear_assignment(cost: Tensor) -> Any:
-    from torch_linear_assignment import batch_linear_assignment
+    from torch_linear_assignment import batch_linear_assignment as theirs
 
-    return batch_linear_assignment(cost if cost.ndim == 3 else cost[None]).reshape(cost.shape[:-1])
+    return theirs(cost if cost.ndim == 3 else cost[None]).reshape(cost.shape[:-1])
 
 
 def round_plan(plan: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -180,54 +212,190 @@ def round_plan(plan: NDArray[np.float64]) -> NDArray[np.int64]:
     return index
 
 
-def solvers() -> list[Method]:
-    """Solvers of one problem from its cost matrix."""
-    ours = partial(Method, growth=2)
-    fastlap = partial(Method, package="fastlap", module="fastlap")
-    lapx = partial(Method, package="lapx", module="lap")
-    pot = partial(Method, package="POT", module="ot")
-    scipy = partial(Method, solve=scipy_solve, package="scipy", module="scipy.optimize")
-    return [
-        ours("exact", own("exact")),
-        ours("exact, raw", own("exact"), takes=RAW),
-        ours("auction 0.01", own("auction", 0.01), exact=False),
-        ours("auction 0.1", own("auction", 0.1), exact=False),
-        ours("sinkhorn 0.01", own("sinkhorn", 0.01), exact=False),
-        scipy("scipy"),
-        scipy("scipy, raw", takes=RAW),
-        scipy("scipy, raw L2", takes=EUCLIDEAN),
-        Method("lapjv", lapjv_solve, "lapjv", "lapjv"),
-        lapx("lapx lapjv", lapx_solve),
-        *(lapx(f"lapx {f}", partial(lapx_named, f)) for f in ("lapjvs", "lapjvr", "lapjvh")),
-        Method("lapcpp", lapcpp_solve, "lapcpp", "lapcpp"),
-        *(fastlap(f"fastlap {a}", partial(fastlap_solve, a)) for a in ("lapjv", "auction")),
-        pot("POT emd", pot_emd),
-        pot("POT sinkhorn 0.1", partial(pot_sinkhorn, 0.1, 300, "sinkhorn"), exact=False),
-        Method(
-            "torch-linear-assignment",
-            torch_linear_assignment,
-            "torch-linear-assignment",
-            "torch_linear_assignment",
-        ),
-    ]
+# From images and noise.
 
 
-def batch_solvers() -> list[Method]:
-    """Solvers of many problems at once."""
-    return [
-        Method("exact", own("exact")),
-        Method("auction 0.01", own("auction", 0.01), exact=False),
-        Method("scipy, one by one", scipy_loop, "scipy", "scipy.optimize"),
-        *(
-            Method(f"lapx {f}", partial(lapx_named, f), "lapx", "lap")
-            for f in ("lapjvs_batch", "lapjvr_batch")
-        ),
-        Method("lapcpp lapjv_batch", lapcpp_batch, "lapcpp", "lapcpp"),
-        Method("fastlap solve_lap_batch", fastlap_batch, "fastlap", "fastlap"),
-        Method(
-            "torch-linear-assignment",
-            torch_linear_assignment,
-            "torch-linear-assignment",
-            "torch_linear_assignment",
-        ),
-    ]
+def own_pair(method: str, tol: float, drawn: Samples) -> Tensor:
+    return fast_assign(drawn.x, drawn.noise, method=method, tol=tol)
+
+
+def own_groups(drawn: Samples) -> Tensor:
+    return fast_assign(drawn.x, drawn.noise, method="exact", labels=drawn.labels)
+
+
+def own_product(drawn: Samples) -> Tensor:
+    return pairwise_cost(drawn.x, drawn.noise, metric="dot")
+
+
+def centred_product(x: Tensor, noise: Tensor) -> Tensor:
+    """The cheapest sufficient cost that a careful user would write: what is smaller is centred."""
+    x, noise = x.flatten(1), noise.flatten(1)
+    if x.shape[1] <= len(x):
+        return (x - x.mean(0)).mul_(-2) @ (noise - noise.mean(0)).T
+    cost = (x @ noise.T).mul_(-2)
+    cost -= cost.mean(0)
+    cost -= cost.mean(1, keepdim=True)
+    return cost
+
+
+def product_then(solve: Callable[[Tensor], Any], drawn: Samples) -> Any:
+    return solve(centred_product(drawn.x, drawn.noise))
+
+
+def cdist_then_scipy(drawn: Samples) -> Any:
+    """As denoising-diffusion-pytorch does: Euclidean distances, SciPy."""
+    return scipy_solve(torch.cdist(drawn.x.flatten(1), drawn.noise.flatten(1)))
+
+
+def broadcast_then_scipy(drawn: Samples) -> Any:
+    """As the papers' code does: float16 differences of all pairs at once, (n, n, D)."""
+    left, right = ((0.1 * part.flatten(1)).to(torch.float16) for part in (drawn.x, drawn.noise))
+    if 2 * len(left) ** 2 * left.shape[1] > BROADCAST_LIMIT:
+        raise MemoryError("its array of all differences would not fit")
+    distance = torch.linalg.vector_norm(left[:, None] - right[None], dim=2)
+    return scipy_solve(distance.to(torch.float32))
+
+
+def best_of(k: int, drawn: Samples) -> Tensor:
+    """Best of k noises by L2, the given one and k - 1 fresh ones (the papers' "KNN")."""
+    x, best = drawn.x, drawn.noise.clone()
+    generator = torch.Generator(x.device).manual_seed(KNN_SEED)
+    least = torch.linalg.vector_norm((x - best).flatten(1), dim=1)
+    for _ in range(k - 1):
+        fresh = torch.randn(x.shape, generator=generator, device=x.device)
+        distance = torch.linalg.vector_norm((x - fresh).flatten(1), dim=1)
+        nearer = distance < least
+        best[nearer], least[nearer] = fresh[nearer], distance[nearer]
+    return best
+
+
+def torchcfm_exact(drawn: Samples) -> Any:
+    """The sampler's plan and its own draw of pairs; judged by the plan, the better of the two.
+
+    It draws from numpy's global state, which is put back.
+    """
+    from torchcfm.optimal_transport import OTPlanSampler
+
+    sampler = OTPlanSampler(method="exact")
+    plan = sampler.get_map(drawn.x, drawn.noise)
+    state = np.random.get_state()
+    sampler.sample_map(plan, len(plan))
+    np.random.set_state(state)
+    return plan.argmax(1)
+
+
+def flash_sinkhorn_then_round(eps: float, updates: int, drawn: Samples) -> Any:
+    """flash-sinkhorn's potentials; the plan that they stand for, rounded. GPU only."""
+    from flash_sinkhorn import SamplesLoss
+
+    x, noise = drawn.x.flatten(1), drawn.noise.flatten(1)
+    unit = float(centred_product(x, noise).std())
+    loss = SamplesLoss("sinkhorn", potentials=True, eps=eps * unit, n_iters=updates, debias=False)
+    square = (noise * noise).sum(1) - 2 * x @ noise.T
+    plan = torch.softmax((loss(x, noise)[1].reshape(-1) - square) / (eps * unit), 1)
+    return round_plan(plan.double().cpu().numpy())
+
+
+def by_class(pair: Callable[[Samples], Any], drawn: Samples) -> Any:
+    """One problem for each class, as class-conditional couplings are written (C2OT)."""
+    assert drawn.labels is not None
+    index = torch.arange(len(drawn.x), device=drawn.x.device)
+    for label in drawn.labels.unique():
+        member = torch.nonzero(drawn.labels == label)[:, 0]
+        local = pair(Samples(drawn.x[member], drawn.noise[member]))
+        index[member] = member[torch.as_tensor(local, dtype=torch.int64).to(member.device)]
+    return index
+
+
+SCIPY = partial(Method, package="scipy", module="scipy.optimize")
+LAPX = partial(Method, package="lapx", module="lap")
+LAPCPP = partial(Method, package="lapcpp", module="lapcpp")
+LAPJV = partial(Method, package="lapjv", module="lapjv")
+FASTLAP = partial(Method, package="fastlap", module="fastlap")
+POT = partial(Method, package="POT", module="ot")
+KNN = partial(Method, package="torch", module="torch", exact=False, bijective=False)
+TLA = partial(Method, package="torch-linear-assignment", module="torch_linear_assignment")
+
+SOLVERS = [
+    Method("exact", own("exact"), rectangles=True),
+    Method("linear_sum_assignment", own_drop_in, rectangles=True),
+    Method("auction 0.01", own("auction", 0.01), exact=False),
+    Method("sinkhorn 0.01", own("sinkhorn", 0.01), exact=False),
+    SCIPY("scipy", scipy_solve, rectangles=True),
+    SCIPY("scipy, raw L2", scipy_solve, takes=EUCLIDEAN, exact=False),
+    LAPJV("lapjv", lapjv_solve),
+    LAPX("lapx lapjv", lapx_solve, rectangles=True),
+    *(
+        LAPX(f"lapx {name}", partial(lapx_named, name), rectangles=True)
+        for name in ("lapjvs", "lapjvr", "lapjvh")
+    ),
+    LAPCPP("lapcpp", lapcpp_solve, rectangles=True),
+    *(FASTLAP(f"fastlap {name}", partial(fastlap_solve, name)) for name in ("lapjv", "auction")),
+    POT("POT emd", pot_emd),
+    POT("POT sinkhorn 0.1", partial(pot_sinkhorn, 0.1, 300), exact=False),
+    TLA("torch-linear-assignment", torch_linear_assignment),
+]
+
+BATCHES = [
+    Method("exact", own("exact")),
+    Method("batch_linear_assignment", batch_linear_assignment, rectangles=True),
+    SCIPY("scipy, one by one", partial(one_by_one, scipy_solve), rectangles=True),
+    *(LAPX(f"lapx {f}", partial(lapx_batch, f)) for f in ("lapjvs_batch", "lapjvr_batch")),
+    LAPCPP("lapcpp lapjv_batch", lapcpp_batch),
+    FASTLAP("fastlap solve_lap_batch", fastlap_batch),
+    TLA("torch-linear-assignment", torch_linear_assignment),
+]
+
+_PAIRS = [
+    Method("exact", partial(own_pair, "exact", 0.01)),
+    Method("auto", partial(own_pair, "auto", 0.01), exact=False, only="cuda"),
+    *(
+        Method(f"auction {tol:g}", partial(own_pair, "auction", tol), exact=False)
+        for tol in (0.003, 0.01, 0.1, 0.5)
+    ),
+    Method("sinkhorn 0.01", partial(own_pair, "sinkhorn", 0.01), exact=False),
+    Method("auction, float32", partial(product_then, own("auction")), exact=False),
+    SCIPY("product + scipy", partial(product_then, scipy_solve)),
+    LAPJV("product + lapjv", partial(product_then, lapjv_solve)),
+    LAPX("product + lapx lapjvr", partial(product_then, partial(lapx_named, "lapjvr"))),
+    LAPCPP("product + lapcpp", partial(product_then, lapcpp_solve)),
+    SCIPY("cdist + scipy", cdist_then_scipy, exact=False),
+    SCIPY("official broadcast fp16 + scipy", broadcast_then_scipy, exact=False),
+    Method("torchcfm exact", torchcfm_exact, "torchcfm", "torchcfm.optimal_transport"),
+    POT("product + POT emd", partial(product_then, pot_emd)),
+    TLA("product + torch-linear-assignment", partial(product_then, torch_linear_assignment)),
+    *(KNN(f"best of {k}, L2", partial(best_of, k)) for k in (4, 16)),
+    POT(
+        "product + POT sinkhorn 0.1 + rounding",
+        partial(product_then, partial(pot_sinkhorn, 0.1, 300)),
+        exact=False,
+    ),
+    Method(
+        "flash-sinkhorn 0.1 + rounding",
+        partial(flash_sinkhorn_then_round, 0.1, 100),
+        *("flash-sinkhorn", "flash_sinkhorn"),
+        exact=False,
+        only="cuda",
+    ),
+]
+
+PAIRS = [replace(method, takes=SAMPLES) for method in _PAIRS]
+
+_LABELLED = [  # pairs that stay within the class of the image
+    Method("exact, labels", own_groups),
+    SCIPY("cdist + scipy by class", partial(by_class, cdist_then_scipy), exact=False),
+    LAPX(
+        "product + lapx lapjvr by class",
+        partial(by_class, partial(product_then, partial(lapx_named, "lapjvr"))),
+    ),
+    LAPCPP("product + lapcpp by class", partial(by_class, partial(product_then, lapcpp_solve))),
+]
+
+LABELLED = [replace(method, takes=SAMPLES) for method in _LABELLED]
+LABELLED.append(replace(PAIRS[0], name="exact, no labels", exact=False))
+
+STAGES = [  # a call of ours, and its parts
+    PAIRS[0],
+    Method("distance product", own_product, takes=SAMPLES, exact=False, answers=False),
+    Method("assignment", own_drop_in),
+]

@@ -7,36 +7,23 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
 
-from . import (
-    distributed,
-    fuzz,
-    headline,
-    product,
-    report,
-    schema,
-    shapes,
-    small_batches,
-    tables,
-    worst_case,
-)
-from .record import RESULTS, ROOT
+from . import distributed, memory, small_batches, tables
+from .record import ROOT, Result, Row, comparison, newest
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- figures: (.+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
-PAIRS = (  # family, n of the whole calls that are shown, besides all that we lose
+WHOLE_CALLS = (  # family, n that are shown, besides all that we lose
     *(("photo", n) for n in (64, 100, 256, 512, 1024, 2048)),
-    ("digits", 1024),
-    ("latents", 256),
-    ("wide_latents", 64),
+    *(("digits", 1024), ("latents", 256), ("wide_latents", 64)),
 )
+SIZES = (64, 100, 256, 1024, 2048, 4096)
 SHORT = (  # of README: family, n
     *(("photo", n) for n in (64, 256, 1024, 4096)),
     *((family, 1024) for family in ("onef", "digits", "uniform")),
@@ -46,91 +33,76 @@ TYPICAL = ("photo", 1024)
 
 def quotes() -> dict[str, str]:
     """The texts, by what they are about."""
-    ((_, suite),) = report.chosen(schema.read_folder(RESULTS))[:1]
-    for row in suite["rows"]:
-        row["time_ms"] = row["median_ms"]
-    solvers, demo = newest("headline"), newest("demo")
+    solvers, calls, demo = comparison("headline"), comparison("pairs"), newest("demo")
+    shapes, ranks = comparison("shapes"), newest("distributed")
     return {
-        "solvers": headline.markdown(solvers),
-        "solvers, in short": headline.markdown(
-            {"rows": [r for r in solvers["rows"] if (r["family"], r["n"]) in SHORT]}
+        "solvers": tables.solvers(kept(solvers, lambda row: row["n"] in SIZES)),
+        "solvers, in short": tables.solvers(kept(solvers, lambda row: named(row) in SHORT)),
+        "whole calls": tables.whole_calls(
+            kept(calls, lambda row: named(row) in WHOLE_CALLS or row.get("ratio", 0) > 1)
         ),
-        "whole calls": whole_calls(suite),
-        "small n": small(solvers),
-        "rectangles": shapes.markdown(newest("shapes")),
-        "rectangles where peers are faster": shapes.sentence(newest("shapes")),
-        "worst cases": worst_case.sentence(newest("worst_case")),
-        "random problems": fuzz.sentence(newest("fuzz")),
-        "eight bits": product.sentence(newest("product")),
-        "product": largest_share(suite),
-        "memory": memory(suite),
-        "sinkhorn": sinkhorn(suite),
+        "small n": tables.small_sizes(solvers),
+        "rectangles": tables.rectangles(shapes),
+        "rectangles where peers are faster": tables.rectangle_sentence(shapes),
+        "worst cases": tables.worst_sentence(comparison("worst_case")),
+        "random problems": random_problems(newest("fuzz")),
+        "eight bits": eight_bits(comparison("product")),
+        "product": largest_share(typical(comparison("stages"))),
+        "memory": memory.sentence(),
+        "sinkhorn": sinkhorn(typical(calls)),
         "ranks, counted": distributed.counted_table(),
-        "ranks, measured": distributed.measured_table(newest("distributed")),
-        "ranks, simulated": distributed.simulated_table(newest("distributed")),
+        "ranks, measured": distributed.measured_table(ranks),
+        "ranks, simulated": distributed.simulated_table(ranks),
         "demo": demo_table(demo),
         "small batches": small_batches.short(newest("small_batches")),
         "demo, where it does not help": demo_sentence(demo),
     }
 
 
-def newest(folder: str) -> dict[str, Any]:
-    """The result with the last name; of one day, the one with most threads."""
-    found: dict[str, Any] = json.loads(max((RESULTS / folder).glob("*.json")).read_text())
-    return found
+def named(row: Row) -> tuple[str, int]:
+    return row["family"], row["n"]
 
 
-def whole_calls(suite: schema.Result) -> str:
-    rows = []
-    for group in tables.groups(suite, "pair"):
-        ours, peer = tables.named(group, headline.OURS), tables.fastest_peer(group)
-        lost = ours is not None and peer is not None and peer["time_ms"] < ours["time_ms"]
-        if lost or (group[0]["family"], group[0]["n"]) in PAIRS:
-            rows += group
-    return tables.speedup_table({"rows": rows}, "pair")
+def kept(result: Result, wanted: Callable[[Row], bool]) -> Result:
+    return {"rows": [row for row in result["rows"] if wanted(row)]}
 
 
-def small(solvers: dict[str, Any]) -> str:
-    ratios = [row["speed_up"] for row in solvers["rows"] if row["n"] == 64]
-    return f"At n = 64 the fastest peer takes {min(ratios):.2f} to {max(ratios):.2f} of our time"
+def typical(result: Result) -> Row:
+    return next(row for row in result["rows"] if named(row) == TYPICAL)
 
 
-def largest_share(suite: schema.Result) -> str:
-    (call,) = [
-        p
-        for p in suite["profile"]
-        if (p["family"], p["n"], p["method"]) == (*TYPICAL, headline.OURS)
-    ]
+def random_problems(result: Result) -> str:
+    return f"{result['problems']:,} random problems in {result['minutes']:g} minutes"
+
+
+def eight_bits(result: Result) -> str:
+    """A near-optimal call with its product in float32, and as shipped."""
+    row, threads = typical(result), result["device"]["threads"]
+    plain, shipped = "auction, float32", "auction 0.01"
+    cores = "one thread" if threads == 1 else f"{threads} threads"
     return (
-        f"the {call['largest']} takes {call['largest_share']:.0%} of an exact call at "
-        f"n = {call['n']}, D = {call['dim']}"
+        f"at n = 1024, D = {row['dim']} and on {cores} a call takes {row['ms'][shipped]:.1f} ms "
+        f"instead of {row['ms'][plain]:.1f}, and keeps {row['share'][shipped]:.2%} of the gain "
+        f"instead of {row['share'][plain]:.2%}"
     )
 
 
-def memory(suite: schema.Result) -> str:
-    (row,) = [
-        r
-        for r in suite["rows"]
-        if (r["stage"], r["n"], r["dim"], r["method"]) == ("memory", 1024, 3072, headline.OURS)
-    ]
+def largest_share(row: Row) -> str:
+    whole = row["ms"]["exact"]
+    parts = {name: ms for name, ms in row["ms"].items() if name != "exact"}
+    name = max(parts, key=parts.__getitem__)
     return (
-        f"{row['of_matrix']:.1f} n x n float32 matrices of memory beyond its inputs at "
+        f"the {name} takes {parts[name] / whole:.0%} of an exact call at "
         f"n = {row['n']}, D = {row['dim']}"
     )
 
 
-def sinkhorn(suite: schema.Result) -> str:
-    rows = [r for r in suite["rows"] if r["stage"] == "pair" and (r["family"], r["n"]) == TYPICAL]
-    slow, fast = tables.named(rows, "sinkhorn 0.01"), tables.named(rows, "auction 0.01")
-    assert slow is not None
-    assert fast is not None
-    return (
-        f'{slow["time_ms"] / fast["time_ms"]:.1f} times as long as `"auction"` on a CPU at '
-        f"n = {slow['n']}, D = {slow['dim']}"
-    )
+def sinkhorn(row: Row) -> str:
+    ratio = row["ms"]["sinkhorn 0.01"] / row["ms"]["auction 0.01"]
+    return f'{ratio:.1f} times as long as `"auction"` on a CPU at n = {row["n"]}, D = {row["dim"]}'
 
 
-def demo_table(result: dict[str, Any]) -> str:
+def demo_table(result: Result) -> str:
     """Frechet distance of plain and of assigned noise, the mean of the seeds."""
     arms = [np.mean(result["frechet"][arm], axis=0) for arm in ("plain", "assigned")]
     lines = []
@@ -141,7 +113,7 @@ def demo_table(result: dict[str, Any]) -> str:
     return tables.markdown(["training steps", f"{first} sampling step", *map(str, others)], lines)
 
 
-def demo_sentence(result: dict[str, Any]) -> str:
+def demo_sentence(result: Result) -> str:
     plain, assigned = (
         mean(result["frechet_128_sampling_steps"][arm]) for arm in ("plain", "assigned")
     )

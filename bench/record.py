@@ -1,21 +1,17 @@
-"""Run the suite and write one small JSON file to bench/results/.
+"""Results: where they are, how they are written, and how those of older forms are read.
 
-    python -m bench.record --quick                       # about five minutes on two cores
-    python -m bench.record --full                        # about 25 minutes
-    python -m bench.record --quick --compare FILE        # FILE: a recorded result
-    python -m bench.record --quick --compare FILE --fail median:30%
-    python -m bench.record --quick --only "photo and 1024"
+A result is one JSON file in ``bench/results/<group>/<date>-<device>.json``: "created", "commit"
+(with "+" if the library differs from it), "device", "versions", and what the group measured.
 
---compare shows every benchmark beside the recorded one by pytest-benchmark's --benchmark-compare;
-with --fail the command's exit code is 1 if a call of ours got slower than that. What peers take,
-and the processes that measure memory, fail nothing.
-
-A part of the suite (--only, --tiny) is no result to publish: it is written to output/bench/.
+A comparison (``bench.compare``) has "rows", one for each problem: "family", "n", "m" (columns),
+"batch", "dim", "dtype"; "ms", the median of each method; "share" of the gain where it is not all of
+it; "gap_sd", our proven gap; "left_out", why a method was not compared; "fastest_peer", the exact
+one, and "ratio", our time over its time. ``comparison`` gives that of a group, also from the files
+of the suite and the benches that there were until November 2026.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import os
@@ -23,233 +19,86 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import schema
-from .floors import measured_floors
-
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
-SCRATCH = ROOT / "output" / "bench"  # not in git
-VERSIONS = (
-    "immiscible-fast",
-    "torch",
-    "numpy",
-    "scipy",
-    "numba",
-    "llvmlite",
-    "triton",
-    "pytest-benchmark",
-)
-PROFILED = {  # n, D, method
-    "tiny": [(32, 64, "exact")],
-    "quick": [
-        *((n, 3072, "exact") for n in (64, 256, 1024, 2048)),
-        (1024, 64, "exact"),
-        (1024, 3072, "auction"),
-    ],
-    "full": [
-        *((n, 3072, "exact") for n in (64, 256, 512, 1024, 2048, 4096, 8192)),
-        *((n, 64, "exact") for n in (256, 1024)),
-        *((n, 16384, "exact") for n in (256, 1024)),
-        *((n, 3072, "auction") for n in (256, 1024, 4096)),
-    ],
+VERSIONS = ("immiscible-fast", "torch", "numpy", "scipy", "numba", "llvmlite", "triton")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+OPTIMAL = 1 - 2e-6  # share of the gain that is all of it, but for the rounding of the records
+STAGES = {  # stage of the old suite -> group, and our method in it
+    "solve": ("solve", "exact"),
+    "pair": ("pairs", "exact"),
+    "batched": ("batches", "exact"),
+    "groups": ("labels", "exact, labels"),
 }
-DONE, TESTS_FAILED = 0, 1  # exit codes of pytest with which there are figures
-
-
-def main(argv: list[str] | None = None) -> int:
-    began = time.perf_counter()
-    options, before = parsed(argv)
-    if options.threads:
-        pin(options.threads)
-    remark = other_device(before, options) if before else ""
-    _warn(remark)
-    # Floors first: what a method leaves warm or hot is no part of what the machine can do.
-    load = [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
-    floors = measured_floors(options.device)
-    code, raw = run_suite(options, before)
-    if code not in (DONE, TESTS_FAILED) or not raw.get("benchmarks"):
-        print(f"pytest ended with exit code {code}: nothing recorded", file=sys.stderr)
-        return code or 1
-    result = make_result(raw, floors, options, began)
-    result["device"]["load_before"] = load
-    path = options.out / file_name(result)
-    write(result, path)
-    print(
-        f"{len(result['rows'])} benchmarks, {len(result['skipped'])} skipped, "
-        f"in {result['seconds']:.0f} s, in {path}"
-    )
-    _warn(remark)  # again, below all the tables
-    if before and options.fail and not passes(before, raw, options.fail):
-        return code or TESTS_FAILED
-    return code
-
-
-def parsed(argv: list[str] | None) -> tuple[argparse.Namespace, schema.Result | None]:
-    """The options, and the result that they want to be compared with."""
-    parser = _parser()
-    options = parser.parse_args(argv)
-    whole = options.size != "tiny" and not options.only
-    options.out = options.out or (RESULTS if whole else SCRATCH)
-    if not options.compare:
-        if options.fail:
-            parser.error("argument --fail: needs --compare FILE, what nothing may be slower than")
-        return options, None
-    try:
-        before = schema.read(options.compare)
-        if not before["rows"] or not all("test" in row for row in before["rows"]):
-            raise ValueError("no benchmarks of the suite in it")
-    except (OSError, ValueError, LookupError, AttributeError) as error:
-        why = f"{type(error).__name__}: {error}"
-        parser.error(
-            f"argument --compare: must be a result of bench.record, got {options.compare} ({why})"
-        )
-    if (options.size == "tiny") != (before["size"] == "tiny"):
-        parser.error(
-            f"argument --compare: must be a result with benchmarks of --{options.size}, "
-            f"got {options.compare}, one of --{before['size']}: they have none in common"
-        )
-    return options, before
-
-
-def other_device(before: schema.Result, options: argparse.Namespace) -> str:
-    """What to say of a result from another machine or another number of threads, else nothing."""
-    then = slug(before["device"])
-    now = slug(device_facts(options.device, torch.get_num_threads()))
-    if then == now:
-        return ""
-    return f"warning: {options.compare} is of {then}, this is {now}: the times do not compare"
-
-
-def passes(before: schema.Result, raw: dict[str, Any], check: Any) -> bool:
-    """Whether no call of ours got slower than ``check`` allows; says which did."""
-    compared, slower = schema.slowed(before, raw, check)
-    if not compared:
-        print("--fail: no benchmark of ours is in both results", file=sys.stderr)
-        return False
-    print(f"{len(slower)} of {compared} benchmarks of ours got slower than --fail allows")
-    print("".join(f"  {line}\n" for line in slower), end="")
-    return not slower
+PRODUCT_NAMES = {"exact, float32": "exact", "auction, as shipped": "auction 0.01"}
+LABEL_NAMES = {
+    "labels": "exact, labels",
+    "without": "exact, no labels",
+    "scipy": "cdist + scipy by class",
+}
+Result = dict[str, Any]
+Row = dict[str, Any]
 
 
 def pin(threads: int) -> None:
     """Leave this process and its children so many threads, whatever library makes them."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    for variable in (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "RAYON_NUM_THREADS",
-    ):
-        os.environ[variable] = str(threads)
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
     torch.set_num_threads(threads)
 
 
-def run_suite(
-    options: argparse.Namespace, before: schema.Result | None = None
-) -> tuple[int, dict[str, Any]]:
-    """pytest's exit code and pytest-benchmark's JSON."""
-    environment = {
-        **os.environ,
-        "IMMISCIBLE_BENCH": options.size,
-        "IMMISCIBLE_BENCH_DEVICE": options.device,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        raw, recorded = Path(folder) / "raw.json", Path(folder) / "before.json"
-        command = [sys.executable, "-m", "pytest", "bench", f"--benchmark-json={raw}"]
-        command += ["--benchmark-columns=min,median,iqr,rounds", "--benchmark-sort=min"]
-        if options.only:
-            command += ["-k", options.only]
-        if before:
-            recorded.write_text(json.dumps(schema.expanded(before)))
-            command.append(f"--benchmark-compare={recorded}")
-        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-        text = raw.read_text() if raw.exists() else ""
-        return code, json.loads(text) if text else {}
-
-
-def make_result(
-    raw: dict[str, Any], floors: dict[str, float], options: argparse.Namespace, began: float
-) -> schema.Result:
-    own = raw["immiscible"]
-    beside = options.device == "cpu" and not options.only
-    profile, counts = (profiles(options.size), work()) if beside else ([], {})
-    return {
-        "schema": schema.VERSION,
-        "created": now(),
-        "size": options.size,
-        "only": options.only,
-        "tag": options.tag,
-        "commit": commit(),
-        "seconds": round(time.perf_counter() - began, 1),
-        "device": device_facts(options.device, own["threads"]),
-        "versions": versions(),
-        "floors": floors,
-        "peers": own["peers"],
-        "rows": schema.compact_rows(raw),
-        "skipped": own["skipped"],
-        "profile": profile,
-        "work": counts,
-    }
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def save(folder: Path, device: dict[str, Any], **content: Any) -> Path:
-    """Write what a bench beside the suite measured, by date and device; the path of its file."""
-    result = {
-        "schema": schema.VERSION,
-        "created": now(),
-        "commit": commit(),
-        "device": device,
-        "versions": versions(),
-        **content,
-    }
-    path = folder / f"{result['created'][:10]}-{slug(device)}.json"
-    write(result, path)
+def save(folder: Path, device: dict[str, Any] | None = None, **content: Any) -> Path:
+    """Write what was measured, by date and device; the path of its file."""
+    device = device or device_facts("cpu", torch.get_num_threads())
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    head = {"created": now, "commit": commit(), "device": device, "versions": versions()}
+    path = folder / f"{now[:10]}-{slug(device)}.json"
+    write({**head, **content}, path)
+    if head["commit"].endswith("+") and path.resolve().is_relative_to(RESULTS):
+        print(f"warning: {path} was measured on a library that no commit holds", file=sys.stderr)
     return path
 
 
-def write(result: schema.Result, path: Path) -> None:
-    """Write a result; warn if it stands among the published ones for what no commit holds."""
-    schema.write(result, path)
-    if result["commit"].endswith("+") and path.resolve().is_relative_to(RESULTS.resolve()):
-        _warn(
-            f"warning: {path} was measured on a library that differs from commit "
-            f"{result['commit'][:-1]}: commit the library and measure again before you publish it"
-        )
+def write(result: Result, path: Path) -> None:
+    """Lists of rows have one row on a line, so that a difference of two files can be read."""
+    parts = []
+    for key, value in result.items():
+        text = json.dumps(value)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n" + ",\n".join(f"    {json.dumps(entry)}" for entry in value) + "\n  ]"
+        parts.append(f"  {json.dumps(key)}: {text}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
-def _warn(text: str) -> None:
-    if text:
-        print(text, file=sys.stderr, flush=True)
+def device_facts(kind: str, threads: int) -> dict[str, Any]:
+    on_cpu = kind == "cpu"
+    if on_cpu:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        memory = torch.cuda.get_device_properties(0).total_memory
+    return {
+        "kind": kind,
+        "name": processor_name() if on_cpu else torch.cuda.get_device_name(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "memory_gib": round(memory / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 2),
+    }
 
 
-def profiles(size: str) -> list[dict[str, Any]]:
-    from .profile_call import profile
-
-    return [profile(*call) for call in PROFILED[size]]
-
-
-def work() -> dict[str, dict[str, int]]:
-    from . import work_counts
-
-    return {work_counts.case_name(*case): work_counts.counted(*case) for case in work_counts.CASES}
-
-
-def file_name(result: schema.Result) -> str:
-    parts = [result["created"][:10], slug(result["device"]), result["size"], result["tag"]]
-    return "-".join(part for part in parts if part) + ".json"
+def processor_name() -> str:
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def slug(device: dict[str, Any]) -> str:
@@ -257,37 +106,6 @@ def slug(device: dict[str, Any]) -> str:
     name = re.sub(r"\((r|tm)\)|\bcpu\b|@.*", "", device["name"].lower())
     name = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
     return f"{name}-{device['threads']}t" if device["kind"] == "cpu" else name
-
-
-def device_facts(kind: str, threads: int) -> dict[str, Any]:
-    name = processor_name() if kind == "cpu" else torch.cuda.get_device_name()
-    return {
-        "kind": kind,
-        "name": name,
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "memory_gib": _memory_gib(kind),
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-    }
-
-
-def processor_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _memory_gib(kind: str) -> float:
-    if kind != "cpu":
-        return round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1)
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):
-        return 0.0
 
 
 def versions() -> dict[str, str]:
@@ -302,74 +120,93 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """Short hash of HEAD, with "+" if the library or its kernels differ from it; "" outside git."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "immiscible_fast", "kernels"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        changed = git("status", "--porcelain", "immiscible_fast", "kernels")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + ("+" if changed else "")
 
 
-def _slowdown(text: str) -> Any:
-    """pytest-benchmark's own check of one time against a recorded one."""
-    from pytest_benchmark.utils import parse_compare_fail
-
-    try:
-        return parse_compare_fail(text)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(
-            f"must be a time and what it may grow by, such as median:30% or min:0.002, got {text!r}"
-        ) from None
+def newest(folder: str) -> Result:
+    """The result with the last name; of one day, the one with most threads."""
+    found: Result = json.loads(max((RESULTS / folder).glob("*.json")).read_text())
+    return found
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.record",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    size = parser.add_mutually_exclusive_group()
-    for name in ("quick", "full", "tiny"):
-        size.add_argument(f"--{name}", dest="size", action="store_const", const=name)
-    parser.set_defaults(size="quick")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="for all libraries; 1 is steadiest where other programs run, too (default: all cores)",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder of the result (default: bench/results; output/bench with --tiny or --only)",
-    )
-    parser.add_argument("--tag", default="", help="end of the file name, such as before or after")
-    parser.add_argument(
-        "--only", default="", metavar="EXPR", help="benchmarks that pytest's -k EXPR chooses"
-    )
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="a recorded result")
-    parser.add_argument(
-        "--fail",
-        type=_slowdown,
-        metavar="EXPR",
-        help="what --benchmark-compare-fail takes, such as median:30%%; needs --compare",
-    )
-    return parser
+def suite() -> Result:
+    """The newest result of the old suite: stages, memory and shares of a call in one file."""
+    found: Result = json.loads(max(RESULTS.glob("*-full.json")).read_text())
+    return found
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def comparison(group: str) -> Result:
+    """The newest result of a comparison, in the form of today whatever its age."""
+    files = sorted((RESULTS / group).glob("*.json"))
+    if not files and group == "stages":
+        calls = [c for c in suite()["profile"] if c["method"] == "exact"]
+        for call in calls:  # stages were measured apart, so their sum is the whole
+            stages = call["stages_ms"]
+            call |= {"m": call["n"], "ms": {"exact": sum(stages.values()), **stages}}
+        return suite() | {"rows": calls}
+    if not files:
+        return suite() | {"rows": _of_suite(group)}
+    result: Result = json.loads(files[-1].read_text())
+    return result | {"rows": [_as_today(row) for row in result.get("rows", result.get("results"))]}
+
+
+def _as_today(row: Row) -> Row:
+    if "shape" in row:  # of bench.shapes: (n, m) or (B, n, m)
+        *batch, n, m = row["shape"]
+        row |= {"n": n, "m": m, "batch": batch[0] if batch else 1}
+        row["left_out"] = dict.fromkeys(row.get("wrong", ()), "wrong")
+    if "speed_up" in row:  # of bench.headline
+        raw = {"scipy, raw L2": row["share_scipy_raw"]} if "share_scipy_raw" in row else {}
+        row |= {"ratio": 1 / row["speed_up"], "share": row["not_optimal"] | raw}
+    if "ways" in row:  # of bench.product
+        ways = {PRODUCT_NAMES.get(name, name): way for name, way in row["ways"].items()}
+        row["ms"] = {name: way["call_ms"] for name, way in ways.items()}
+        row["share"] = {name: way["share"] for name, way in ways.items()}
+    if "classes" in row:  # of bench.labels
+        row["family"] = f"photo, {row['classes']} classes"
+        row["ms"] = {LABEL_NAMES[name]: value for name, value in row["ms"].items()}
+        row["share"] = {LABEL_NAMES["labels"]: row["share"]}
+    row.setdefault("m", row["n"])
+    return row
+
+
+def _of_suite(group: str) -> list[Row]:
+    """Rows of a problem on which the old suite measured one method each, as one row."""
+    stage, ours = next((s, own) for s, (name, own) in STAGES.items() if name == group)
+    problems: dict[tuple[Any, ...], list[Row]] = {}
+    for row in suite()["rows"]:
+        if row["stage"] == stage:
+            key = row["family"], row["n"], row["dim"], row.get("batch", 1)
+            problems.setdefault(key, []).append(row)
+    rows = []
+    for (family, n, dim, batch), found in problems.items():
+        row = {"family": family, "n": n, "m": n, "dim": dim, "batch": batch}
+        row["ms"] = {r["method"]: r["median_ms"] for r in found}
+        row["share"] = {r["method"]: r.get("share_dot", r["share"]) for r in found if "share" in r}
+        own = next((r for r in found if r["method"] == ours), {})
+        row["gap_sd"] = own.get("gap_sd", 0.0)
+        right = [
+            r["method"]
+            for r in found
+            if not r.get("ours") and r.get("exact", True) and r.get("takes") != "euclidean"
+            if r.get("share", 1.0) >= OPTIMAL
+        ]
+        rows.append(row | against_peers(row["ms"], right, ours))
+    return rows
+
+
+def against_peers(ms: dict[str, float], right: list[str], ours: str) -> Row:
+    """The fastest of the exact peers that got the optimum, and our time over its time."""
+    if not right or ours not in ms:
+        return {}
+    peer = min(right, key=ms.__getitem__)
+    return {"fastest_peer": peer, "ratio": float(f"{ms[ours] / ms[peer]:.6g}")}

@@ -13,11 +13,8 @@ bench/results/streaming/.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -32,9 +29,8 @@ from torch import Tensor
 from immiscible_fast import fast_assign
 from immiscible_fast.backends import streaming
 
-from . import families, memory, peers, record
+from . import memory, peers, problems, record, tables
 
-RESULTS = record.RESULTS / "streaming"
 SIZE = 8  # a picture is 8 x 8
 BATCHES = (256, 1024, 4096)
 LARGEST = {"exact": 16384, "POT sinkhorn 0.1": 4096}  # n; beyond, the matrices do not fit here
@@ -43,14 +39,14 @@ SEVERAL = 100.0  # seconds below which a case is measured three times
 
 def digits(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     """Digits drawn with replacement, each with a little noise of its own."""
-    every = families.digits(rng, families.DIGITS)[:, 0]
+    every = problems.digits(rng, problems.DIGITS)[:, 0]
     chosen = every[rng.integers(len(every), size=n)]
     return chosen + np.float32(0.1) * rng.standard_normal(chosen.shape, dtype=np.float32)
 
 
 def patches(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     """Grey patches of scikit-learn's two photographs: few directions hold nearly all variance."""
-    large = families.photo(rng, -(-n // 16)).mean(1)
+    large = problems.photo(rng, -(-n // 16)).mean(1)
     some = large.reshape(-1, 4, SIZE, 4, SIZE).transpose(0, 1, 3, 2, 4)
     flat = np.ascontiguousarray(some.reshape(-1, SIZE, SIZE))
     return flat[rng.permutation(len(flat))[:n]]
@@ -76,7 +72,7 @@ def in_batches(size: int, x: Tensor, noise: Tensor) -> Tensor:
 
 def by_pot(x: Tensor, noise: Tensor) -> Tensor:
     cost = -2 * (x - x.mean(0)) @ noise.T
-    return torch.from_numpy(peers.pot_sinkhorn(0.1, 300, "sinkhorn", cost))
+    return torch.from_numpy(peers.pot_sinkhorn(0.1, 300, cost))
 
 
 def methods(n: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -91,8 +87,7 @@ def methods(n: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 def measure(name: str, family: str, n: int) -> dict[str, Any]:
     """One method in this process: seconds, memory and cost (of squared distances)."""
     x, noise = samples(family, n)
-    torch.set_num_threads(record_threads())
-    gc.collect()
+    torch.set_num_threads(min(2, torch.get_num_threads()))
     result: dict[str, Any] = {"family": family, "n": n, "dim": x.shape[1], "method": name}
     call = methods(n).get(name)
     small = x[:512], noise[:512]
@@ -100,8 +95,7 @@ def measure(name: str, family: str, n: int) -> dict[str, Any]:
         streaming.solve(*small, "sqeuclidean", 0.01)  # compiles
     else:
         call(*small)
-    memory._give_back()
-    before = memory._start_of_peak()
+    before = memory.start_of_peak()
     runs = []
     while not runs or (len(runs) < 3 and runs[0][0] < SEVERAL / 10):
         begin, processor = time.perf_counter(), processor_seconds()
@@ -113,7 +107,7 @@ def measure(name: str, family: str, n: int) -> dict[str, Any]:
         runs.append((time.perf_counter() - begin, processor_seconds() - processor))
     seconds, processor = min(runs)
     result["seconds"], result["processor_seconds"] = round(seconds, 3), round(processor, 3)
-    result["peak_mib"] = round((memory._peak() - before) / 2**20, 1)
+    result["peak_mib"] = round((memory.peak() - before) / 2**20, 1)
     result["cost"] = float((x - noise[index]).square().sum(dtype=torch.float64))
     if call is None:
         result["drawn"] = float((x - noise).square().sum(dtype=torch.float64))
@@ -128,23 +122,13 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def record_threads() -> int:
-    return min(2, torch.get_num_threads())
-
-
-def in_fresh_process(name: str, family: str, n: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.streaming", "--one", name, family, str(n)]
-    done = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def compare(family: str, n: int) -> list[dict[str, Any]]:
     """All methods on one problem, ours first, with their shares of the gain."""
-    ours = in_fresh_process("streaming", family, n)
-    rows = [ours, *(in_fresh_process(name, family, n) for name in methods(n))]
+    rows = [
+        memory.in_fresh_process("bench.streaming", name, family, n)
+        for name in ("streaming", *methods(n))
+    ]
+    ours = rows[0]
     bound = ours["cost"] - ours["gap"]
     for row in rows:
         row["share"] = round((ours["drawn"] - row["cost"]) / (ours["drawn"] - bound), 6)
@@ -164,31 +148,29 @@ def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| images | n | method | time | processor time | memory | share of gain | gap, sd a row |",
-        "|---|---:|---|---:|---:|---:|---:|---:|",
-    ]
+    lines = []
     for row in rows:
         gap = f"{row['gap_in_sd_a_row']:.4f}" if "gap_in_sd_a_row" in row else "-"
         cells = [row["family"], f"{row['n']:,}", row["method"], f"{row['seconds']:.2f} s"]
         cells += [f"{row['processor_seconds']:.2f} s", f"{row['peak_mib']:,.0f} MiB"]
-        lines.append(f"| {' | '.join([*cells, format(row['share'], '.2%'), gap])} |")
-    return "\n".join(lines) + "\n"
+        lines.append([*cells, f"{row['share']:.2%}", gap])
+    head = ["images", "n", "method", "time", "processor time", "memory", "share of gain"]
+    return tables.markdown([*head, "gap, sd a row"], lines) + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.streaming", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, nargs="*", default=[4096, 8192, 16384, 32768, 65536])
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=FAMILIES)
     parser.add_argument("--one", nargs=3, metavar=("METHOD", "FAMILY", "N"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "streaming")
     options = parser.parse_args(argv)
     if options.one:
         name, family, n = options.one
         print(json.dumps(measure(name, family, int(n))))
         return 0
     rows = [row for family in options.families for n in options.n for row in compare(family, n)]
-    device = record.device_facts("cpu", record_threads())
+    device = record.device_facts("cpu", min(2, torch.get_num_threads()))
     path = record.save(options.out, device, results=rows, exponents=exponents(rows))
     path.with_suffix(".md").write_text(table(rows))
     print(path)

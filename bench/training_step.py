@@ -16,53 +16,21 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from immiscible_fast import assign_noise, prefetch
 
-from . import families, record
+from . import problems, record
+from .training.models import UNet
 
-RESULTS = record.RESULTS / "training_step"
 PLAIN = "as drawn"
 WAYS = (PLAIN, "assigned", "prefetch")
-
-
-class UNet(nn.Module):
-    """Velocities (n, 3, 32, 32) at times (n,): three scales, two convolutions each way."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        sizes = (width, 2 * width, 4 * width)
-        self.time = nn.Linear(1, sizes[2])
-        self.enter = nn.Conv2d(3, sizes[0], 3, padding=1)
-        self.down = nn.ModuleList(
-            nn.Conv2d(one, two, 3, stride=2, padding=1) for one, two in pairwise(sizes)
-        )
-        self.middle = nn.Conv2d(sizes[2], sizes[2], 3, padding=1)
-        self.up = nn.ModuleList(
-            nn.Conv2d(two + one, one, 3, padding=1)
-            for one, two in zip(sizes[1::-1], sizes[:0:-1], strict=True)
-        )
-        self.leave = nn.Conv2d(sizes[0], 3, 3, padding=1)
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        levels = [F.silu(self.enter(x))]
-        for layer in self.down:
-            levels.append(F.silu(layer(levels[-1])))
-        hidden = levels.pop() + self.time(t[:, None])[:, :, None, None]
-        hidden = F.silu(self.middle(hidden))
-        for layer in self.up:
-            wide = F.interpolate(hidden, scale_factor=2)
-            hidden = F.silu(layer(torch.cat([wide, levels.pop()], 1)))
-        return self.leave(hidden)
 
 
 def pairs(way: str, batches: list[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -80,10 +48,10 @@ def measured(options: argparse.Namespace) -> dict[str, list[tuple[float, float]]
     """Milliseconds of each step, by way: of the clock, and of this thread's processor time."""
     device = torch.device(options.device)
     rng = np.random.default_rng(0)
-    images = torch.from_numpy(families.photo(rng, 4 * options.batch)).to(device)
+    images = torch.from_numpy(problems.photo(rng, 4 * options.batch)).to(device)
     batches = [images[torch.randperm(len(images))[: options.batch]] for _ in range(4)]
     torch.manual_seed(0)
-    model = UNet(options.width).to(device)
+    model = UNet((3, 32, 32), options.width, 0).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     steps = options.steps + 2  # the first is slow, and prefetch has begun by the third
     loops = {way: pairs(way, [batches[i % 4] for i in range(steps)], 1) for way in WAYS}
@@ -122,12 +90,12 @@ def summary(found: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.training_step", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--width", type=int, default=16, help="channels of the finest scale")
     parser.add_argument("--steps", type=int, default=40, help="of each way")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "training_step")
     options = parser.parse_args(argv)
     kind = torch.device(options.device).type
     if kind == "cpu":

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from immiscible_fast import fast_assign
 from immiscible_fast.backends import annealed_sinkhorn, numba_cpu
 
-from . import families
+from . import problems
 
 RECORD = Path(__file__).with_name("work_counts.json")
 ALLOWED = 1.15  # times the recorded count ...
@@ -63,13 +63,13 @@ def case_name(family: str, n: int, method: str, rows: int | None = None) -> str:
     return f"{family} n={n} {method}" + (f" of {rows} rows" if rows else "")
 
 
-def same_everywhere(problem: families.Problem) -> families.Matrix:
+def same_everywhere(problem: problems.Problem) -> problems.Matrix:
     """The centred costs, multiplied in float64 and rounded once: processors add float32 products in
     different orders, and the last bits of those decide about a third of some counts."""
-    if problem.family in families.COST_FAMILIES:
+    if problem.family in problems.COST_FAMILIES:
         return problem.centred
     drawn = problem.samples
-    wide = families.centred_cost(drawn.x.double(), drawn.noise.double())
+    wide = problems.centred_cost(drawn.x.double(), drawn.noise.double())
     return np.ascontiguousarray(wide, np.float32)
 
 
@@ -77,11 +77,11 @@ def counted(family: str, n: int, method: str, rows: int | None = None) -> Counts
     """Counters of one solve of (the first rows of) the family's centred costs, or of a whole
     call."""
     if method == "whole call":
-        drawn = families.problem(family, n).samples
+        drawn = problems.problem(family, n).samples
         with FlopCounterMode(display=False) as counter:
             fast_assign(drawn.x, drawn.noise, method="exact", labels=drawn.labels)
         return {"product_flops": counter.get_total_flops()}
-    cost = same_everywhere(families.problem(family, n))[None, :rows]
+    cost = same_everywhere(problems.problem(family, n))[None, :rows]
     prices, updates = None, 0
     if method == "sinkhorn":
         with patch.object(annealed_sinkhorn, "updated", wraps=annealed_sinkhorn.updated) as calls:

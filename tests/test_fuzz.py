@@ -1,4 +1,4 @@
-"""The fuzz run and the worst-case table catch what they are for."""
+"""The fuzz run catches what it is for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import fuzz, fuzz_problems, peers, worst_case
+from bench import fuzz, fuzz_problems
 
 
 @pytest.fixture
@@ -79,27 +79,3 @@ def test_a_wrong_cost_a_lying_certificate_and_spent_budgets_are_caught(meter, mo
 
 
 NAMES = fuzz_problems.COUNTERS
-
-
-def test_a_peer_that_is_wrong_does_not_count():
-    cost = worst_case.matrix("uniform", 20)
-    best = fuzz_problems.checks.optimum(cost)
-    right = peers.Method("scipy", peers.scipy_solve)
-    assert worst_case.fault(right, cost, best) == ""
-    for wrong in (lambda _: np.arange(20), lambda _: np.zeros(20, int), lambda _: 1 / 0):
-        assert worst_case.fault(peers.Method("wrong", wrong), cost, best)
-
-
-def test_the_worst_families_stand_first_and_bold():
-    rows = [
-        {"family": family, "n": n, "ratio": ratio, "fastest_peer": "lapx"}
-        for family, n, ratio in (("easy", 64, 0.5), ("hard", 64, 3.0), ("hard", 256, 1.0))
-    ]
-    result = {"target": 1.5, "rows": rows}
-    lines = worst_case.markdown(result).splitlines()
-    assert lines[2] == "| hard | **3.00 (lapx)** | 1.00 (lapx) |"
-    assert lines[3] == "| easy | 0.50 (lapx) | - |"
-    assert worst_case.sentence(result) == (
-        "over 1.5 times as long as the fastest peer on 1 of 2 at n = 64 (worst: hard, 3.0x), "
-        "0 of 1 at n = 256 (worst: hard, 1.0x)"
-    )

@@ -40,7 +40,7 @@ def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, exact: bool = F
     """Fewest bytes of a stage of a square float32 problem; None of one that is not known, and of
     forests, which read what the data make them read.
 
-    ``matching`` counts the scan that lists candidates, and the lists.
+    ``lists`` counts the scan that lists candidates, and the lists.
     """
     matrix = FLOAT * batch * n * n
     parts = batch * -(-n // rows_per_block(n)) * n
@@ -49,7 +49,7 @@ def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, exact: bool = F
         "distances": product_bytes(n, n, dim, batch) + 2 * batch * FLOAT * n * dim,  # means first
         "statistics": 2 * matrix + 2 * parts * (DOUBLE + FLOAT),
         "sinkhorn": updates(exact) * (matrix + 4 * columns * FLOAT),
-        "matching": matrix + columns * list_length(n, exact) * (DOUBLE + FLOAT),
+        "lists": matrix + columns * list_length(n, exact) * (DOUBLE + FLOAT),
         "certificate": matrix + columns * (2 * DOUBLE + FLOAT),
     }
     return known.get(stage)

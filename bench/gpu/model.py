@@ -124,7 +124,7 @@ def product_us(n: int) -> float:
 def streamed_us(n: int, method: str) -> dict[str, float]:
     """Least time of the stages that read all costs, of a matrix that no cache holds."""
     exact = method == "exact"
-    names = ("statistics", "sinkhorn", "matching", "certificate")
+    names = ("statistics", "sinkhorn", "lists", "certificate")
     twice = {"sinkhorn": 2} if n > 8192 else {}
     return {
         name: twice.get(name, 1)

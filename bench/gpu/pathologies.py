@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
-import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from functools import cache, partial
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from immiscible_fast import solve_assignment
+from tests import checks, families
 
-from .setting import Row, Setting, short
+from .setting import Row, Setting
 
-FAMILIES_FILE = Path(__file__).resolve().parents[2] / "tests" / "families.py"
 EXTREME = ("wide_range", "big_m")  # beside the file's own list: judged relatively
 UNSOLVABLE = ("row_forbidden", "too_few_columns", "nan", "minus_inf")
+NAMES = (*families.FAMILIES, *EXTREME)
 METHODS = ("exact", "auto")
 TOL = 0.01
 SEED = 20
 SECONDS = 0.1
-PARALLEL_FROM = 100  # n: smaller optima are found at once
 LIMIT = 0.5  # of the part's time: for SciPy
-
 Array = Any
-
-
-@cache
-def known() -> Any:
-    """The families of the tests, which are no package."""
-    spec = importlib.util.spec_from_file_location("pathological_families", FAMILIES_FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def names() -> tuple[str, ...]:
-    return (*known().FAMILIES, *EXTREME)
 
 
 def make(name: str, n: int) -> Array:
     """(n, n) float32 costs."""
     rng = np.random.default_rng([SEED, zlib.crc32(name.encode()), n])
     if name not in UNSOLVABLE:
-        return np.ascontiguousarray(getattr(known(), name)(rng, n, n), np.float32)
+        return np.ascontiguousarray(getattr(families, name)(rng, n, n), np.float32)
     cost = rng.random((n, n), dtype=np.float32)
     if name == "row_forbidden":
         cost[n // 2] = np.inf
@@ -64,58 +45,40 @@ def make(name: str, n: int) -> Array:
 
 
 def optimum(name: str, n: int) -> float:
-    """Least cost in float64, by SciPy."""
-    from scipy.optimize import linear_sum_assignment
-
-    cost = make(name, n).astype(np.float64)
-    return float(cost[linear_sum_assignment(cost)].sum())
+    return float(checks.optimum(make(name, n)))
 
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Rows of the part "pathologies"."""
     sizes = setting.chosen(setting.sizes.pathologies)
-    cases = [(name, n) for n in sizes for name in setting.few(names())]
-    best = optima(cases, LIMIT * setting.left) if setting.clock.timed else {}
+    cases = [(name, n) for n in sizes for name in setting.few(NAMES)]
+    best = optima(cases, LIMIT * setting.left) if setting.timed else {}
+    unsolvable = setting.few(UNSOLVABLE) if setting.device != "cpu" else []  # a CPU raises
     for n in sizes:
-        for name in [*setting.few(names()), *setting.few(UNSOLVABLE)]:
+        for name in [*setting.few(NAMES), *unsolvable]:
             for method in METHODS:
                 row = {"case": name, "n": n, "method": method}
-                if setting.left < 3:
-                    yield {**row, "skipped": "no time left"}
-                    continue
-                try:
-                    yield row | _measured(setting, name, n, method, best.get((name, n)))
-                except Exception as error:
-                    yield {**row, "skipped": short(error), "failed": True}
+                measuring = partial(_measured, setting, name, n, method, best.get((name, n)))
+                yield from setting.attempt(row, measuring, 3)
 
 
 def optima(cases: list[tuple[str, int]], seconds: float) -> dict[tuple[str, int], float]:
-    """What SciPy finds in so many seconds, on all cores."""
-    begin, found = time.monotonic(), {}
-    small = [case for case in cases if case[1] < PARALLEL_FROM]
-    found.update({case: optimum(*case) for case in small})
-    rest = [case for case in cases if case[1] >= PARALLEL_FROM]
-    if not rest:
-        return found
+    """What SciPy finds in so many seconds, on all cores; of the rest the certificate has to do."""
     workers = max(1, min(8, (os.cpu_count() or 2) - 2))
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    futures: dict[tuple[str, int], Future[float]] = {c: pool.submit(optimum, *c) for c in rest}
-    finished = wait(futures.values(), max(0.01, seconds - (time.monotonic() - begin))).done
-    for case, future in futures.items():
-        if future in finished and future.exception() is None:
-            found[case] = future.result()  # of the others the certificate has to do
-    workers_left = list((getattr(pool, "_processes", None) or {}).values())
+    futures = {case: pool.submit(optimum, *case) for case in cases}
+    done = wait(futures.values(), seconds).done
+    processes = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in workers_left:
+    for process in processes:
         process.kill()
-    return found
+    return {case: f.result() for case, f in futures.items() if f in done and not f.exception()}
 
 
 def _measured(setting: Setting, name: str, n: int, method: str, best: float | None) -> Row:
     cost = make(name, n)
-    call = partial(
-        solve_assignment, torch.from_numpy(cost).to(setting.device), method=method, tol=TOL
-    )
+    given = torch.from_numpy(cost).to(setting.device)
+    call = partial(solve_assignment, given, method=method, tol=TOL)
     answer = call()
     index = answer.index.cpu().numpy()
     found = {
@@ -124,20 +87,16 @@ def _measured(setting: Setting, name: str, n: int, method: str, best: float | No
         "bound": float(answer.lower_bound),
         "optimum": best,
     }
-    times = setting.clock.eager([call], SECONDS)
     # Sums of prices are what rounds the bound.
-    slack = 8 * n * float(np.finfo(np.float64).eps) * float(answer.prices.abs().sum())
+    slack = 8 * n * checks.EPS * float(answer.prices.abs().sum())
     wrong = verdict(name, cost, index, method, found, slack)
-    unit = n * deviation(cost)
-    gap = found["cost"] - found["bound"]
-    if np.isfinite(gap):
-        found["gap_sd"] = float(f"{gap / unit if unit > 0 else gap:.3g}")
     finite = {k: v for k, v in found.items() if not isinstance(v, float) or np.isfinite(v)}
-    return {"eager_ms": times.median, **finite, **({"wrong": wrong} if wrong else {})}
+    times = setting.eager([call], SECONDS)
+    return {"eager_ms": times["ms"], **finite, **({"wrong": wrong} if wrong else {})}
 
 
 def verdict(
-    name: str, cost: Array, index: Array, method: str, found: dict[str, Any], slack: float = 0.0
+    name: str, cost: Array, index: Array, method: str, found: Row, slack: float = 0.0
 ) -> str:
     """What is wrong with an answer whose bound may be off by ``slack``; "" if nothing is."""
     n = len(cost)
@@ -147,12 +106,12 @@ def verdict(
         return "claims to have converged" if found["converged"] else ""
     if not found["converged"]:
         return "not converged"
-    paid = cost[np.arange(n), index].sum(dtype=np.float64)
-    allowed = rounding(name, cost, found["optimum"])
+    paid, best = float(checks.total(cost, index)), found["optimum"]
+    extreme = name in EXTREME and best is not None
+    allowed = 1e-9 * abs(best) if extreme else checks.rounding(cost)
     if not abs(found["cost"] - paid) <= allowed:
         return f"says {found['cost']:.9g}, and pays {paid:.9g}"
     near = 0.0 if method == "exact" else 1.02 * TOL * n * deviation(cost)
-    best = found["optimum"]
     if best is None:
         gap = paid - found["bound"]
         return "" if gap <= allowed + near + slack else f"the gap is {gap:.9g}"
@@ -163,15 +122,6 @@ def verdict(
     return ""
 
 
-def rounding(name: str, cost: Array, best: float | None) -> float:
-    """What rounding in float64 may do to an optimum; prices are about as large as costs."""
-    if name in EXTREME and best is not None:
-        return 1e-9 * abs(best)
-    finite = np.abs(cost[np.isfinite(cost)].astype(np.float64))
-    largest = float(finite.max()) if finite.size else 0.0
-    return 16 * float(np.finfo(np.float64).eps) * len(cost) * largest
-
-
 def deviation(cost: Array) -> float:
     """Standard deviation of the doubly centred finite costs, as the solver takes it."""
     wide = np.where(np.isfinite(cost), cost, np.nan).astype(np.float64)
@@ -179,7 +129,6 @@ def deviation(cost: Array) -> float:
         return 0.0
     with np.errstate(all="ignore"):
         count = np.isfinite(wide)
-        rows = np.nansum(wide, 1, keepdims=True) / np.maximum(count.sum(1, keepdims=True), 1)
-        wide = wide - rows
+        wide = wide - np.nansum(wide, 1, keepdims=True) / np.maximum(count.sum(1)[:, None], 1)
         wide -= np.nansum(wide, 0) / np.maximum(count.sum(0), 1)
         return float(np.sqrt(np.nanmean(wide**2)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .counts import gigabytes_per_second, product_bytes, product_flops, share, teraflops
-from .setting import Row, Setting, inputs, release, short, skip
+from .setting import Row, Setting, inputs
 
 CHECKED_ROWS = 64  # of the costs, against float64
 SECONDS = 0.4  # of a case
@@ -54,13 +54,12 @@ def matmul_precision(name: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def ceilings(setting: Setting) -> dict[str, float | None]:
+def ceilings(setting: Setting) -> Row:
     """Copy bandwidth in GB/s, and TFLOP/s of large products by dtype and torch's precision."""
-    count = setting.sizes.copied // 4
-    source = torch.randn(count, device=setting.device)
+    source = torch.randn(setting.sizes.copied // 4, device=setting.device)
     target = torch.empty_like(source)
-    copied = setting.clock.eager([lambda: target.copy_(source)], SECONDS).median
-    found = {"copy_gb_s": gigabytes_per_second(8 * count, copied)}
+    copied = setting.eager([lambda: target.copy_(source)], SECONDS)["ms"]
+    found: Row = {"copy_gb_s": gigabytes_per_second(2 * setting.sizes.copied, copied)}
     side = setting.sizes.peak
     for name, dtype, precision in (
         ("fp32", torch.float32, "highest"),
@@ -70,7 +69,7 @@ def ceilings(setting: Setting) -> dict[str, float | None]:
     ):
         left, right = torch.randn(2, side, side, device=setting.device).to(dtype)
         with matmul_precision(precision):
-            taken = setting.clock.eager([partial(torch.matmul, left, right)], SECONDS).median
+            taken = setting.eager([partial(torch.matmul, left, right)], SECONDS)["ms"]
         found[f"{name}_tflop_s"] = teraflops(product_flops(side, side, side), taken)
     return found
 
@@ -89,19 +88,12 @@ def measure(setting: Setting) -> Iterator[Row]:
     for n in setting.chosen(setting.sizes.pairwise):
         samples = inputs(n, setting.sizes.dim, setting.device)
         for product in setting.few(PRODUCTS):
-            facts = {"n": n, "dim": setting.sizes.dim}
-            if setting.left < 5:
-                yield skip(product.name, "no time left", **facts)
-                continue
-            try:
-                yield facts | _measured(setting, product, samples, top)
-            except Exception as error:
-                yield skip(product.name, short(error), failed=True, **facts)
-        release(setting.device)
+            row = {"case": product.name, "metric": product.metric, "n": n, "dim": setting.sizes.dim}
+            yield from setting.attempt(row, partial(_measured, setting, product, samples, top), 5)
 
 
 def _measured(
-    setting: Setting, product: Product, samples: list[tuple[Tensor, Tensor]], top: dict[str, Any]
+    setting: Setting, product: Product, samples: list[tuple[Tensor, Tensor]], top: Row
 ) -> Row:
     from immiscible_fast.kernels.gpu.pairwise import pairwise
 
@@ -118,32 +110,20 @@ def _measured(
             }
         calls.append(partial(pairwise, x, y, out, **options))
     error = _error(calls[0], out, sets[0], product)
-    ours = setting.clock.eager(calls, SECONDS)
-    graph, _ = setting.clock.graph(calls, SECONDS)
+    ours = setting.both(calls, SECONDS)
     with matmul_precision(product.torch_precision):
-        torchs = [partial(torch.matmul, x[0], y[0].T) for x, y in sets]
-        theirs = setting.clock.eager(torchs, SECONDS).median
-        their_graph = setting.clock.graph(torchs, SECONDS)[0].median
-    flops = product_flops(n, m, dim)
-    size = product.dtype.itemsize
-    count = product_bytes(n, m, dim, 1, size, product.out.itemsize)
-    rate = teraflops(flops, graph.median or ours.median)
+        theirs = setting.both([partial(torch.matmul, x[0], y[0].T) for x, y in sets], SECONDS)
+    taken, matmul = (found["graph_ms"] or found["eager_ms"] for found in (ours, theirs))
+    rate = teraflops(product_flops(n, m, dim), taken)
+    count = product_bytes(n, m, dim, 1, product.dtype.itemsize, product.out.itemsize)
     return {
-        "case": product.name,
-        "metric": product.metric,
-        "eager_ms": ours.median,
-        "eager_spread_ms": ours.spread,
-        "graph_ms": graph.median,
-        "rounds": ours.rounds,
-        "matmul_ms": theirs,
-        "matmul_graph_ms": their_graph,
-        "matmul": f"{str(product.dtype).removeprefix('torch.')} {product.torch_precision}",
-        "of_matmul": share(their_graph or theirs, graph.median or ours.median),
-        "flops": flops,
-        "bytes": count,
+        **ours,
+        "matmul_ms": theirs["eager_ms"],
+        "matmul_graph_ms": theirs["graph_ms"],
+        "of_matmul": share(matmul, taken),
         "tflop_s": rate,
         "of_peak": share(rate, top.get(peak_name(product))),
-        "gb_s": gigabytes_per_second(count, graph.median or ours.median),
+        "gb_s": gigabytes_per_second(count, taken),
         "error": error,
     }
 

@@ -1,88 +1,64 @@
-"""The stages of one call, each with its own events, and what its kernels take of it.
-
-The device is kept busy until the whole call is enqueued, so that no stage waits for the host.
-"""
+"""The stages of one call: the time of its kernels on the device, by torch's profiler."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import torch
+from torch.profiler import ProfilerActivity, profile
+
 from immiscible_fast import fast_assign
 
-from . import watch
 from .counts import gigabytes_per_second, product_flops, stage_bytes, teraflops
-from .setting import Row, Setting, inputs, release, short, skip
+from .model import STAGES
+from .setting import Row, Setting, inputs
 
-REPEATS = 9
-PATIENCE = 0.5  # of the time that is left: what one method may take
-METHODS = ("auto", "exact")
+REPEATS = 5
+PRODUCT = "distances"  # stage of the kernels that no other stage has
 
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Rows of the part "stages": one a stage, and one a kernel."""
     for n in setting.chosen(setting.sizes.stages):
-        samples = inputs(n, setting.sizes.dim, setting.device)
-        for method in METHODS:
+        for method in ("auto", "exact"):
             facts = {"n": n, "dim": setting.sizes.dim, "method": method}
-            if setting.left < 5:
-                yield skip("stages", "no time left", **facts)
-                continue
-            calls = [partial(fast_assign, x, noise, method=method) for x, noise in samples]
-            try:
-                calls[0]()
-                one = setting.clock.host(calls[0])[0].median or 0
-                if 2 * REPEATS * one / 1e3 > PATIENCE * setting.left:
-                    yield skip("stages", f"one call takes {one:.0f} ms", **facts)
-                    continue
-                yield from _rows(setting, calls, facts)
-            except Exception as error:
-                yield skip("stages", short(error), failed=True, **facts)
-        release(setting.device)
+            found: list[Row] = []
+            whole = {"case": "all stages", **facts}
+            yield from setting.attempt(whole, partial(_profiled, setting, facts, found), 5)
+            yield from found
 
 
-def _rows(setting: Setting, calls: list[Callable[[], Any]], facts: Row) -> Iterator[Row]:
-    n, dim = facts["n"], facts["dim"]
-    spent = _spent(setting, calls, watch.stages)
-    for stage, (milliseconds, times) in spent.items():
-        count = None if times != 1 else stage_bytes(stage, n, dim, exact=facts["method"] == "exact")
-        row = {
-            "case": stage,
-            **facts,
-            "device_ms": milliseconds,
-            "calls": times,
-            "bytes": count,
-            "gb_s": gigabytes_per_second(count, milliseconds),
-        }
-        if stage == "distances":
+def _profiled(setting: Setting, facts: Row, rows: list[Row]) -> Row:
+    """The row of the whole call; those of its stages and kernels are appended to ``rows``."""
+    n, dim, method = facts["n"], facts["dim"], facts["method"]
+    x, noise = inputs(n, dim, setting.device)[0]
+    call = partial(fast_assign, x, noise, method=method)
+    call()
+    if not setting.timed:
+        return {"device_ms": None}
+    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+        for _ in range(REPEATS):
+            call()
+        torch.cuda.synchronize()
+    stages: dict[str, list[Any]] = defaultdict(lambda: [0.0, 0])
+    for event in trace.key_averages():
+        milliseconds, launches = event.device_time_total / 1e3 / REPEATS, event.count / REPEATS
+        if not milliseconds:
+            continue
+        rows.append({"case": event.key[:60], **facts, "device_ms": float(f"{milliseconds:.4g}"),
+                     "launches": launches, "kernel": True})  # fmt: skip
+        stage = stages[STAGES.get(event.key, PRODUCT)]
+        stage[0] += milliseconds
+        stage[1] += launches
+    for stage_name, (milliseconds, launches) in stages.items():
+        count = stage_bytes(stage_name, n, dim, exact=method == "exact")
+        row = {"case": stage_name, **facts, "device_ms": float(f"{milliseconds:.4g}")}
+        row |= {"launches": launches, "bytes": count}
+        row["gb_s"] = gigabytes_per_second(count, milliseconds)
+        if stage_name == PRODUCT:
             row["tflop_s"] = teraflops(product_flops(n, n, dim), milliseconds)
-        yield row
-    for kernel, (milliseconds, times) in _spent(setting, calls, watch.kernels).items():
-        yield {"case": kernel, **facts, "device_ms": milliseconds, "launches": times}
-
-
-def _spent(
-    setting: Setting, calls: list[Callable[[], Any]], watching: Callable[..., Any]
-) -> dict[str, tuple[float | None, int]]:
-    """Name -> (median milliseconds of a call, how often in a call), in order of appearance."""
-    clock = setting.clock
-    taken: dict[str, list[float | None]] = {}
-    times: dict[str, int] = {}
-    for k in range(REPEATS if clock.timed else 1):
-        with watching(clock.mark) as seen:
-            clock.hold()
-            calls[k % len(calls)]()
-            clock.wait()
-        sums: dict[str, list[float | None]] = {}
-        for one in seen:
-            sums.setdefault(one.name, []).append(clock.between(one.start, one.stop))
-        for name, parts in sums.items():
-            whole = None if None in parts else float(sum(part or 0 for part in parts))
-            taken.setdefault(name, []).append(whole)
-            times[name] = len(parts)
-    return {
-        name: (None if None in all_ else float(f"{statistics.median(all_):.4g}"), times[name])  # type: ignore[type-var]
-        for name, all_ in taken.items()
-    }
+        rows.append(row)
+    return {"device_ms": float(f"{sum(time for time, _ in stages.values()):.4g}")}

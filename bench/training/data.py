@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import families
+from .. import problems
 from .settings import Settings
 
 PATCHES = 4000
@@ -111,7 +111,7 @@ def patches(size: int, count: int = PATCHES) -> Images:
     """Square patches of scikit-learn's two photographs, 32 pixels made ``size``; its class is the
     photograph that a patch is from."""
     rng = np.random.default_rng(0)
-    pixels, labels = families.photo_patches(rng, count)
+    pixels, labels = problems.photo_patches(rng, count)
     images = torch.from_numpy(pixels)
     if size != images.shape[-1]:
         images = torch.nn.functional.interpolate(images, size=(size, size), mode="area")

@@ -1,12 +1,12 @@
-"""Families of problems that the benchmarks run on, from what users have to what hurts solvers.
+"""The problems of the benchmarks: images and noise, and matrices of costs.
 
-A *sample* family gives images and noise; its cost matrix is computed from them in three forms:
+A family of samples gives images and noise; its cost matrix is computed from them in two forms:
 
 - ``centred``: -2 (x - mean x).(e - mean e), the doubly centred squared distance without constants;
-- ``raw``: the squared distance |x - e|^2 itself;
 - ``euclidean``: |x - e|, what the papers' code hands to SciPy (another objective).
 
-A *cost* family gives one matrix as it is. Everything follows from an integer seed.
+A family of costs gives one matrix as it is. Everything follows from an integer seed. ``hard`` makes
+a matrix of one of the families that all tests run on (tests/families.py).
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests import families
+
 Matrix = NDArray[np.float32]
-FORMS = ("centred", "raw", "euclidean")
+FORMS = ("centred", "euclidean")
 GROUPS = 10  # classes of the class-group family
 DIGITS = 1797  # how many digits scikit-learn has
 
@@ -64,30 +67,16 @@ class Problem:
         return centred_cost(self.samples.x, self.samples.noise)
 
     @cached_property
-    def raw(self) -> Matrix:
-        square = torch.cdist(self.samples.x.flatten(1), self.samples.noise.flatten(1)).square_()
-        return square.numpy()
-
-    @cached_property
     def euclidean(self) -> Matrix:
         distance: Matrix = torch.cdist(
             self.samples.x.flatten(1), self.samples.noise.flatten(1)
         ).numpy()
         return distance
 
-    def cost(self, form: str) -> Matrix:
-        if form not in self.forms:
-            raise ValueError(f"form must be one of {', '.join(self.forms)}, got {form!r}")
-        matrix: Matrix = getattr(self, form)
-        return matrix
-
 
 @lru_cache(maxsize=2)  # a matrix of n = 8192 takes 256 MiB in each form
 def problem(family: str, n: int, seed: int = 0) -> Problem:
     """The named problem; the last ones are kept, so that all methods see one matrix."""
-    if family not in SAMPLE_FAMILIES and family not in COST_FAMILIES:
-        known = ", ".join([*SAMPLE_FAMILIES, *COST_FAMILIES])
-        raise ValueError(f"family must be one of {known}, got {family!r}")
     return Problem(family, n, seed)
 
 
@@ -208,6 +197,21 @@ def _photographs() -> list[NDArray[np.float32]]:
     from sklearn.datasets import load_sample_images
 
     return [picture.astype(np.float32) / 127.5 - 1 for picture in load_sample_images().images]
+
+
+def one_over_f(rng: np.random.Generator, n: int, m: int) -> Any:
+    """Images whose spectrum falls as that of photographs, against noise."""
+    frequency = np.fft.fftfreq(16)
+    falls = 1 / np.maximum(np.hypot(frequency[:, None], frequency), 1 / 16)
+    images = np.fft.ifft2(np.fft.fft2(rng.normal(size=(n, 16, 16))) * falls).real
+    return -images.reshape(n, -1) @ rng.normal(size=(256, m))
+
+
+HARD = families.FAMILIES | {"one_over_f": one_over_f}
+
+
+def hard(family: str, seed: Any, n: int, m: int, dtype: str = "float32") -> NDArray[Any]:
+    return np.ascontiguousarray(HARD[family](np.random.default_rng(seed), n, m), dtype)
 
 
 Images = Callable[[np.random.Generator, int], NDArray[np.float32]]

@@ -1,0 +1,246 @@
+"""One interleaved comparison: methods take turns on each problem; the ratio to the fastest peer.
+
+    python -m bench.compare headline                  # see GROUPS in bench/cases.py
+    python -m bench.compare shapes --families boxes --n 1000
+    python -m bench.compare headline --before ../older    # and an older checkout in the same turns
+
+All get the same problem. Each method first solves it once or twice, untimed, and its answer is
+judged: one that promises the optimum and misses it is no peer. Turns, in another order each time,
+keep a slow moment of the machine, or a cache that another method warmed, from favouring one of
+them; a call over ``SLOW`` seconds is timed once. The ratio is our median over that of the fastest
+exact peer: below 1 we are faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from immiscible_fast import solve_assignment
+from tests import checks
+
+from . import peers, record, tables
+from .cases import GROUPS, Given
+from .peers import Method
+
+FEWEST, MOST = 5, 40  # rounds
+SLOW = 2.0  # seconds; a call that takes longer is timed once
+LIMIT = 4.0  # seconds; what took longer is not asked at a larger n of the family
+SHARE_DIGITS = 6
+
+
+def timed(method: Method, given: Given) -> tuple[Any, float]:
+    argument = given.inputs[method.takes]
+    begin = time.perf_counter()
+    answer = method.solve(argument)
+    seconds = time.perf_counter() - begin
+    return answer, getattr(method.solve, "seconds", seconds)
+
+
+def judged(given: Given, method: Method, answer: Any) -> float:
+    """The share of the gain that an answer has; raises if it is wrong, or not as promised."""
+    if not method.answers:
+        return 1.0
+    if not method.bijective:  # other noises: by inner product, which their norm does not help
+        assert given.samples is not None
+        drawn = (given.samples.x, given.samples.noise, answer)
+        x, before, after = (t.flatten(1).double() for t in drawn)
+        return float(2 * (x * (after - before)).sum()) / (given.identity - given.best)
+    index = np.asarray(torch.as_tensor(answer).cpu(), np.int64)
+    costs = given.cost if given.cost.ndim == 3 else given.cost[None]
+    paid = 0.0
+    for cost, one in zip(costs, index.reshape(len(costs), -1), strict=True):
+        checks.assert_matching(one, *cost.shape)
+        paid += checks.total(cost, one)
+    if method.exact:
+        own = 4 * float(np.finfo(given.cost.dtype).eps) * abs(given.promised)  # of float32 sums
+        allowed = max(own, sum(map(checks.rounding, costs)))
+        if method.takes == peers.SAMPLES:  # which rounded products of its own
+            allowed += (1 - record.OPTIMAL) * abs(given.identity - given.promised)
+        if not abs(paid - given.promised) <= allowed:
+            raise ArithmeticError(f"cost {paid:.9g}, optimal {given.promised:.9g}")
+    gain = given.identity - given.best
+    return (given.identity - paid) / gain if gain > 0 else 1.0
+
+
+def side_by_side(
+    given: Given,
+    methods: list[Method],
+    ours: str,
+    *,
+    seconds: float = 3.0,
+    hopeless: float = math.inf,
+    skipped: dict[str, str] | None = None,
+) -> record.Row:
+    """Medians of all methods on one problem, in turns, and who was left out and why.
+
+    Parameters
+    ----------
+    seconds : float
+        For all rounds together.
+    hopeless : float
+        What takes so many times as long as the fastest is timed once.
+    skipped : dict
+        Methods that are not to be asked, and why; those that got too slow are added.
+    """
+    skipped = {} if skipped is None else skipped
+    first: dict[str, float] = {}
+    share, left_out = {}, dict(skipped)
+    asked = [m for m in methods if m.name not in skipped and m.takes in given.inputs]
+    for method in asked:
+        try:
+            if reason := peers.why_not(method):
+                raise ModuleNotFoundError(reason)
+            answer, taken = timed(method, given)
+            if taken < SLOW or method.ours:  # the first call may have had to compile
+                taken = timed(method, given)[1]
+            got = judged(given, method, answer)
+        except Exception as error:  # a peer may raise anything
+            if method.name == ours:
+                raise
+            left_out[method.name] = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+            continue
+        first[method.name] = taken
+        if method.answers and (got < record.OPTIMAL or not method.exact):
+            share[method.name] = round(got, SHARE_DIGITS)
+    fastest = min(first.values())
+    for name, taken in first.items():
+        if taken > min(LIMIT, hopeless * fastest) and name != ours and given.n >= 256:
+            skipped[name] = f"too slow at n = {given.n}"
+    limit = min(SLOW, hopeless * fastest)
+    turns = [m for m in asked if first.get(m.name, math.inf) < limit or m.name == ours]
+    all_once = sum(first[m.name] for m in turns)
+    times = {name: [taken] for name, taken in first.items()}
+    order = random.Random(0)
+    for turn in range(int(np.clip(seconds / max(all_once, 1e-9), FEWEST, MOST))):
+        order.shuffle(turns)
+        for method in turns:
+            if turn == 0:
+                times[method.name].clear()
+            times[method.name].append(timed(method, given)[1])
+    row: record.Row = {
+        **given.facts,
+        "ms": {name: float(f"{1e3 * statistics.median(t):.4g}") for name, t in times.items()},
+        "share": share,
+        "left_out": left_out,
+        "timed_once": [m.name for m in asked if m.name in first and m not in turns],
+        "gap_sd": proven_gap(given),
+    }
+    exact = [m.name for m in asked if m.exact and not m.ours and m.name in first]
+    return row | record.against_peers(row["ms"], exact, ours)
+
+
+def proven_gap(given: Given) -> float | None:
+    """What our certificate leaves open of a square problem, in standard deviations a row."""
+    cost = given.cost
+    square = cost.ndim == 2 and given.n == given.m and given.labels is None
+    if not square or not np.isfinite(cost).all():
+        return None
+    gap = float(solve_assignment(torch.from_numpy(cost), method="exact").gap)
+    return float(f"{gap / max(given.n * checks.spread(cost), 1e-300):.3g}")
+
+
+def line(row: record.Row, ours: str) -> str:
+    shape = f"{row['batch']} x " * (row["batch"] > 1) + f"{row['n']} x {row['m']}"
+    text = f"{row['family']:18} {shape:14} {row['dtype']:8} {row['ms'][ours]:10.4g} ms"
+    if "before" in row["ms"]:
+        text += f" (before {row['ms']['before']:g})"
+    peer = row.get("fastest_peer")
+    return f"{text}, {peer} {row['ms'][peer]:g} ms: {row['ratio']:.3g}" if peer else text
+
+
+class Older:
+    """``linear_sum_assignment`` of another checkout, in a process of its own, which times it."""
+
+    def __init__(self, checkout: Path):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, child = context.Pipe()
+        context.Process(target=_serve, args=(str(checkout.resolve()), child), daemon=True).start()
+        self.cost: Any = None
+        self.seconds = 0.0  # of the last call
+
+    def __call__(self, cost: Any) -> Any:
+        self.pipe.send(None if cost is self.cost else cost.numpy())
+        self.cost = cost
+        self.seconds, answer = self.pipe.recv()
+        return peers.columns(answer, len(cost))
+
+
+def _serve(checkout: str, pipe: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "immiscible_fast"
+        shutil.copytree(f"{checkout}/immiscible_fast", package)
+        shutil.copytree(f"{checkout}/kernels", package / "kernels")
+        sys.path.insert(0, folder)
+        for name in [name for name in sys.modules if name.startswith("immiscible_fast")]:
+            del sys.modules[name]
+        from immiscible_fast import linear_sum_assignment
+
+        assert Path(folder) in Path(linear_sum_assignment.__code__.co_filename).parents
+        cost = None
+        while True:
+            sent = pipe.recv()
+            cost = cost if sent is None else sent
+            begin = time.perf_counter()
+            answer = linear_sum_assignment(cost)
+            pipe.send((time.perf_counter() - begin, answer))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("group", choices=GROUPS)
+    parser.add_argument("--families", nargs="+", metavar="NAME", help="of the group's, these")
+    parser.add_argument("--n", nargs="+", type=int, help="of the group's sizes (n + m), these")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for the turns of a problem")
+    parser.add_argument("--threads", type=int, help="for all libraries; default: the group's")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="an older checkout of ours")
+    parser.add_argument("--out", type=Path, help="folder, default: bench/results/<group>")
+    options = parser.parse_args(argv)
+    group = GROUPS[options.group]
+    if options.threads or group.threads:
+        record.pin(options.threads or group.threads)
+    warnings.simplefilter("ignore")
+    methods = list(group.methods)
+    if options.before:
+        methods.append(Method("before", Older(options.before), "before", exact=False))
+    rows = []
+    skipped: dict[str, dict[str, str]] = {}
+    for case in group.cases:
+        if options.families and case[0] not in options.families:
+            continue
+        if options.n and group.size(case) not in options.n:
+            continue
+        row = side_by_side(
+            group.given(*case),
+            methods,
+            group.ours,
+            seconds=options.seconds,
+            hopeless=group.hopeless,
+            skipped=skipped.setdefault(case[0], {}),
+        )
+        rows.append(row)
+        print(line(row, group.ours), flush=True)
+    result = {"ours": group.ours, "rows": rows}
+    print(tables.of_group(options.group, result))
+    found = peers.inventory(methods)
+    print(record.save(options.out or record.RESULTS / options.group, peers=found, **result))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
