@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from torch import Tensor
 
-from ..drawing import paper
-from ..styles import OTHERS, OURS, SCIPY
+from ..plots import OTHERS, OURS, SCIPY, paper
 from .tables import Group
 
 COLOURS = (SCIPY, OURS, "#009E73", *OTHERS)
