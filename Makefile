@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 
-COMPARISONS := headline worst_case shapes batches pairs product stages labels
+COMPARISONS := headline worst_case shapes batches pairs product stages labels pool
 
 .PHONY: demo evidence check test docs quotes aot aot-oldest aot-newest floors sdist-check lint bench $(COMPARISONS) \
 	worst-case memory fuzz report gpu-check clean

@@ -124,6 +124,13 @@ def in_classes(family: str, n: int, classes: int) -> Given:
     return Given(f"{family}, {classes} classes", cost, {SAMPLES: samples}, samples, labels)
 
 
+def small_batch(family: str, n: int, waiting: int) -> Given:
+    """Images of a small batch, and as noise what waits in a pool."""
+    drawn = problems.samples(family, waiting)
+    samples = Samples(drawn.x[:n], drawn.noise)
+    return Given(family, np.zeros((n, n), np.float32), {SAMPLES: samples}, samples)
+
+
 def shapes() -> Iterable[tuple[str, int, int, str]]:
     for family in RECTANGLES:
         for size in (50, 200, 1000, 4000, 10_000):
@@ -197,6 +204,14 @@ GROUPS = {
         [("photo", n) for n in (64, 256, 512, 1024, 2048, 4096)],
         from_samples,
         peers.STAGES,
+    ),
+    "pool": Group(
+        "Noise for a batch of 4: out of a pool of 512, beside reading the pool once; best of k.",
+        [("latents", 4, 512)],
+        small_batch,
+        peers.POOL,
+        "pool.take, bfloat16",
+        threads=1,
     ),
     "labels": Group(
         "Assignment within random labels, and without labels.",

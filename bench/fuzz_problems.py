@@ -18,6 +18,7 @@ from immiscible_fast import (
     linear_sum_assignment,
     solve_assignment,
 )
+from immiscible_fast.backends import cpu, numba_cpu
 from tests import checks, families
 
 FAMILIES = {**families.FAMILIES, "wide_range": families.wide_range, "big_m": families.big_m}
@@ -27,6 +28,7 @@ DTYPES = ("float32", "float64", "float16", "int64", "int32", "bool")
 FINISHES = 4  # exact finishes at most: of few columns, after the auction, again, without prices
 PASSES = 4 + FINISHES * 2 + 1 + 3  # statistics of infinite costs, certificates, lists, rectangles
 PHASES = 30  # of one auction: eps falls by 6 or more between two, 52 bits at most, and grows before
+WHOLE_ROWS = ("bid_scans", "dual_scans", "reductions", "row_relaxations", "tie_scans")
 KINDS = {
     "tiny": 0.25,
     "small": 0.35,
@@ -105,12 +107,13 @@ def check(problem: Problem) -> dict[str, float]:
         assert not all(feasible), f"SciPy finds it feasible, not: {error}"
         return {}
     assert all(feasible), "SciPy finds it infeasible"
-    worst = {"cost_error": 0.0, "overclaim": 0.0}
+    worst = {"cost_error": 0.0, "overclaim": 0.0, "row_scans_per_row": 0.0}
     for cost, answer in zip(costs, answers, strict=True):
         index = answer.index.numpy() if method in ("exact", "auction") else answer
         errors = compare(cost, index, problem)
         if method in ("exact", "auction"):
             errors["overclaim"] = certified(cost, answer, problem)
+            errors["row_scans_per_row"] = worked(cost, problem)
         worst = {name: max(value, errors.get(name, 0.0)) for name, value in worst.items()}
     return worst
 
@@ -220,20 +223,17 @@ def budget(n: int, m: int) -> dict[str, int]:
     }
 
 
-def overspent(n: int, m: int, work: Any) -> list[str]:
-    """What counts more than it may, in words."""
-    allowed = budget(n, m)
-    return [
-        f"{name}: {count}, at most {allowed[name]}"
-        for name, count in zip(COUNTERS, work.tolist(), strict=True)
-        if count > allowed[name]
-    ]
-
-
-def rows_scanned(work: Any) -> int:
-    """Whole rows that were looked at, for whatever purpose."""
-    counts = dict(zip(COUNTERS, work.tolist(), strict=True))
-    return sum(
-        counts[name]
-        for name in ("bid_scans", "dual_scans", "reductions", "row_relaxations", "tie_scans")
-    )
+def worked(cost: Any, problem: Problem) -> float:
+    """Scans of whole rows in a solve, for each row; raises if any work is over its budget."""
+    wide = cpu.as_solver_array(torch.from_numpy(cost if cost.shape[0] <= cost.shape[1] else cost.T))
+    n, m = wide.shape
+    if n == 0:
+        return 0.0
+    exact, tol = problem["method"] == "exact", problem.get("tol", 1.0)
+    solution = numba_cpu.solve(wide[None], exact=exact, tol=tol)
+    assert solution.work is not None
+    allowed, work = budget(n, m), dict(zip(COUNTERS, solution.work[0].tolist(), strict=True))
+    over = [f"{name}: {count}, at most {allowed[name]}" for name, count in work.items()
+            if count > allowed[name]]  # fmt: skip
+    assert not over, f"over budget: {over}"
+    return sum(work[name] for name in WHOLE_ROWS) / n

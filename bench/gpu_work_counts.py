@@ -11,19 +11,21 @@ standard deviations, say how good the answer is.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from immiscible_fast.kernels.gpu import schedule
 
 from immiscible_fast import linear_sum_assignment
 
-from . import forests, problems
+from . import forests, problems, work_counts
 
 RECORD = Path(__file__).with_name("gpu_work_counts.json")
-SINKHORN = {"exact": (30, 1.5), "sinkhorn": (24, 1.65)}  # updates, over-relaxation
-ROUNDS, PATIENCE = 16, 6
+SINKHORN = {
+    "exact": (schedule.EXACT_UPDATES, schedule.EXACT_OVER_RELAXATION),
+    "sinkhorn": (schedule.UPDATES, schedule.OVER_RELAXATION),
+}
 ALLOWED, SLACK = 1.5, 64  # products of other processors are rounded otherwise
 FAMILIES = ("photo", "onef", "digits", "uniform", "integers", "duplicates", "machol_wien")
 SIZES = (256, 1024, 4096)
@@ -40,10 +42,6 @@ def cases() -> list[tuple[str, int, str]]:
     ]
 
 
-def list_length(n: int, method: str) -> int:
-    return (32 if n <= 1024 else 64) if method == "exact" else 16
-
-
 def counted(family: str, n: int, method: str) -> dict[str, Any]:
     cost = problems.problem(family, n).centred.astype(np.float64)
     cost -= cost.mean(1, keepdims=True)
@@ -52,8 +50,8 @@ def counted(family: str, n: int, method: str) -> dict[str, Any]:
     price = forests.sinkhorn_prices(cost, updates, omega)
     wide = cost.astype(np.float64)
     state, counts = forests.solve(
-        wide, price, length=list_length(n, method), rounds=ROUNDS,
-        patience=0 if method == "exact" else PATIENCE,
+        wide, price, length=schedule.candidates_of(n, method == "exact"),
+        rounds=schedule.ROUNDS, patience=0 if method == "exact" else schedule.PATIENCE,
     )  # fmt: skip
     result: dict[str, Any] = {"sinkhorn_updates": updates, **counts}
     result["left"] = int((state.column < 0).sum())
@@ -70,21 +68,15 @@ def counted(family: str, n: int, method: str) -> dict[str, Any]:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    return found
+    return work_counts.recorded(RECORD)
 
 
 def exceeded(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    """What counts more than is allowed, in words."""
-    return [
-        f"{name}: {count}, recorded {then[name]}"
-        for name, count in now.items()
-        if isinstance(count, int) and count > ALLOWED * then.get(name, 0) + SLACK
-    ]
+    return work_counts.exceeded(now, then, ALLOWED, SLACK)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="record today's counts")
     parser.add_argument("--most", type=int, default=max(SIZES), help="largest n")
     parser.add_argument("--least", type=int, default=0, help="smallest n")
@@ -99,8 +91,7 @@ def main() -> None:
         print(name, now, exceeded(now, found.get(name, now)), flush=True)
         if options.write:
             found[name] = now
-            lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in found.items())
-            RECORD.write_text("{\n" + lines + "\n}\n")
+            work_counts.write(found, RECORD)
 
 
 if __name__ == "__main__":

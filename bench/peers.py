@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from immiscible_fast import (
+    NoisePool,
     batch_linear_assignment,
     fast_assign,
     linear_sum_assignment,
     pairwise_cost,
+    select_noise,
     solve_assignment,
 )
 
@@ -394,8 +396,43 @@ _LABELLED = [  # pairs that stay within the class of the image
 LABELLED = [replace(method, takes=SAMPLES) for method in _LABELLED]
 LABELLED.append(replace(PAIRS[0], name="exact, no labels", exact=False))
 
+
+# For batches that are too small to be assigned.
+
+
+@cache
+def own_pool(size: int, dtype: torch.dtype) -> NoisePool:
+    return NoisePool(size, generator=torch.Generator().manual_seed(0), score_dtype=dtype)
+
+
+def take(dtype: torch.dtype, drawn: Samples) -> Tensor:
+    return own_pool(len(drawn.noise), dtype).take(drawn.x)
+
+
+def select(drawn: Samples, k: int = 64) -> Tensor:
+    return select_noise(drawn.x, k, generator=torch.Generator().manual_seed(0))
+
+
+def best_of_drawn(drawn: Samples, k: int = 64) -> Tensor:
+    """The best of k noises, all of which are drawn, as trainers do it."""
+    noise = torch.randn(len(drawn.x), k, *drawn.x.shape[1:])
+    value = torch.einsum("nkd,nd->nk", noise.flatten(2), drawn.x.flatten(1))
+    return noise[torch.arange(len(drawn.x)), value.argmax(1)]
+
+
+PART = partial(Method, takes=SAMPLES, exact=False, answers=False)
+TORCH = partial(PART, package="torch", module="torch")
+POOL = [
+    PART("pool.take, bfloat16", partial(take, torch.bfloat16)),
+    PART("pool.take, float32", partial(take, torch.float32)),
+    TORCH("read the pool once", lambda drawn: drawn.noise.amax(), exact=True),
+    TORCH("randn", lambda drawn: torch.randn(drawn.x.shape)),
+    PART("best of 64, select_noise", select),
+    TORCH("best of 64, drawn", best_of_drawn),
+]
+
 STAGES = [  # a call of ours, and its parts
     PAIRS[0],
-    Method("distance product", own_product, takes=SAMPLES, exact=False, answers=False),
+    PART("distance product", own_product),
     Method("assignment", own_drop_in),
 ]

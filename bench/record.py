@@ -147,6 +147,10 @@ def suite() -> Result:
 def comparison(group: str) -> Result:
     """The newest result of a comparison, in the form of today whatever its age."""
     files = sorted((RESULTS / group).glob("*.json"))
+    if group == "pool" and files and "ms" in (old := newest(group)):
+        row = {"family": "latents", "n": 4, "m": 4, "dim": old["setting"]["dim"]}
+        row["ms"] = {name: found["median"] for name, found in old["ms"].items()}
+        return old | {"rows": [row]}
     if not files and group == "stages":
         calls = [c for c in suite()["profile"] if c["method"] == "exact"]
         for call in calls:  # stages were measured apart, so their sum is the whole

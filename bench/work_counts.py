@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -95,22 +96,30 @@ def counted(family: str, n: int, method: str, rows: int | None = None) -> Counts
     return {**counts, "sinkhorn_updates": updates, "bytes_read": read}
 
 
-def recorded() -> dict[str, Counts]:
-    found: dict[str, Counts] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+def recorded(path: Path = RECORD) -> dict[str, Counts]:
+    found: dict[str, Counts] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
-def exceeded(now: Counts, then: Counts) -> list[str]:
+def write(counts: dict[str, Any], path: Path = RECORD) -> None:
+    """A case on a line."""
+    lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in counts.items())
+    path.write_text("{\n" + lines + "\n}\n")
+
+
+def exceeded(
+    now: dict[str, Any], then: dict[str, Any], allowed: float = ALLOWED, slack: int = SLACK
+) -> list[str]:
     """What counts more than is allowed, in words."""
     return [
         f"{name}: {count}, recorded {then.get(name, 0)}"
         for name, count in now.items()
-        if count > ALLOWED * then.get(name, 0) + SLACK
+        if isinstance(count, int) and count > allowed * then.get(name, 0) + slack
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="record today's counts")
     options = parser.parse_args()
     before, now = recorded(), {}
@@ -118,14 +127,10 @@ def main() -> None:
         name = case_name(*case)
         now[name] = counted(*case)
         then = before.get(name, {})
-        print(name)
-        for counter, count in now[name].items():
-            change = f"  ({count - then[counter]:+,d})" if counter in then else ""
-            print(f"    {counter:18s}{count:>14,d}{change}")
+        changes = [f"{k} {v:,} ({v - then.get(k, 0):+,})" for k, v in now[name].items()]
+        print(name, *changes, sep="\n    ", flush=True)
     if options.write:
-        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in now.items())
-        RECORD.write_text("{\n" + lines + "\n}\n")
-        print(f"written to {RECORD}")
+        write(now)
 
 
 if __name__ == "__main__":

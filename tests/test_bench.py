@@ -100,7 +100,7 @@ def test_labels_are_held_to_the_optimum_within_them():
 @pytest.mark.parametrize("words", [
     "headline --families uniform --n 16", "worst_case --families line --n 64",
     "shapes --families boxes --n 50", "batches --families photo --n 16",
-    "pairs --families digits --n 64", "stages --n 64", "labels --n 256",
+    "pairs --families digits --n 64", "stages --n 64", "labels --n 256", "pool",
 ])  # fmt: skip
 def test_each_group_is_compared_and_its_file_is_read_again(words, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare, "FEWEST", 1)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import fuzz, fuzz_problems
 
 
-@pytest.fixture
-def meter(monkeypatch):
-    monkeypatch.setattr(fuzz.numba_cpu, "solve_range", fuzz.numba_cpu.solve_range)
-    monkeypatch.setattr(fuzz, "save", lambda *_: None)
-    return fuzz.Meter()
+@pytest.fixture(autouse=True)
+def kept_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr(fuzz, "FAILED", tmp_path)
 
 
 def test_a_problem_follows_from_its_seed_and_number():
@@ -27,10 +20,10 @@ def test_a_problem_follows_from_its_seed_and_number():
         assert one == other
 
 
-def test_a_short_run_finds_nothing_and_counts_everything(meter, rng):
+def test_a_short_run_finds_nothing_and_counts_everything(rng):
     seed, tally = int(rng.integers(2**31)), fuzz.new_tally()
     for number in range(400):
-        fuzz.attempt(seed, number, meter, tally)
+        fuzz.attempt(seed, number, tally)
     assert tally["failures"] == []
     assert tally["problems"] == 400
     for name in ("family", "dtype", "method", "shape"):
@@ -41,17 +34,17 @@ def test_a_short_run_finds_nothing_and_counts_everything(meter, rng):
     assert twice["row_scans_per_row"] == tally["row_scans_per_row"]
 
 
-def failures(meter, wanted, count=60):
+def failures(wanted, count=60):
     tally, number = fuzz.new_tally(), 0
     while tally["problems"] < count:
         problem = fuzz_problems.draw(3, number)
         if wanted(problem):
-            fuzz.attempt(3, number, meter, tally)
+            fuzz.attempt(3, number, tally)
         number += 1
     return [failure["what"] for failure in tally["failures"]]
 
 
-def test_a_wrong_cost_a_lying_certificate_and_spent_budgets_are_caught(meter, monkeypatch):
+def test_a_wrong_cost_a_lying_certificate_and_spent_budgets_are_caught(monkeypatch):
     def square(method):
         return lambda p: (
             p["method"] == method and p["family"] == "uniform" and min(p["costs"].shape[1:]) > 5
@@ -63,7 +56,7 @@ def test_a_wrong_cost_a_lying_certificate_and_spent_budgets_are_caught(meter, mo
         return original(cost, not maximize, **options)
 
     monkeypatch.setattr(fuzz_problems, "linear_sum_assignment", worst)
-    assert failures(meter, square("linear_sum_assignment"), 1)
+    assert failures(square("linear_sum_assignment"), 1)
     solve = fuzz_problems.solve_assignment
 
     def boast(cost, **options):
@@ -72,10 +65,10 @@ def test_a_wrong_cost_a_lying_certificate_and_spent_budgets_are_caught(meter, mo
 
     wide = lambda p: p["method"] == "exact" and min(p["costs"].shape) > 0  # noqa: E731
     monkeypatch.setattr(fuzz_problems, "solve_assignment", boast)
-    assert failures(meter, lambda p: wide(p) and p["family"] == "uniform", 1)
+    assert failures(lambda p: wide(p) and p["family"] == "uniform", 1)
     monkeypatch.setattr(fuzz_problems, "solve_assignment", solve)
     monkeypatch.setattr(fuzz_problems, "budget", lambda n, m: dict.fromkeys(NAMES, 0))
-    assert any("budget" in what for what in failures(meter, wide, 5))
+    assert any("budget" in what for what in failures(wide, 5))
 
 
 NAMES = fuzz_problems.COUNTERS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ pytest.importorskip("triton")
 pytest.importorskip("sklearn")
 
 from bench import gpu_check, record
-from bench.gpu import counts, jobs, model, pathologies, report, setting, small, targets
+from bench.gpu import counts, jobs, model, pathologies, report, setting, small, targets, tune
 
 PARTS = ("calls", "batches", "stages", "pathologies", "peers", "tune", "pairwise")
 
@@ -29,7 +29,6 @@ def found(monkeypatch):
 
 def test_work_is_counted_by_hand():
     from immiscible_fast.kernels.gpu.problems import Problems
-    from immiscible_fast.kernels.gpu.workspace import list_length
 
     matrix = 4 * 1024**2
     assert counts.product_bytes(2, 3, 5, size=2, out=4) == 2 * 5 * (2 + 3) + 4 * 2 * 3
@@ -40,8 +39,6 @@ def test_work_is_counted_by_hand():
     assert counts.gigabytes_per_second(3, None) is counts.share(None, 4) is None
     for n in (1024, 2048, 2049, 8192, 8193):  # as the solver splits rows
         problems = Problems(torch.empty(1).expand(1, n, n))
-        for exact in (True, False):
-            assert counts.list_length(n, exact) == list_length(problems, exact)
         assert counts.rows_per_block(n) == problems.rows_per_block
 
 
@@ -155,15 +152,9 @@ def test_jobs_end_well_or_ill_or_at_their_limit():
     assert jobs.run(job("never", ""), 0.0)["status"] == jobs.STOPPED
 
 
-def test_the_checkout_can_be_imported_where_nothing_is_installed(tmp_path):
-    code = "import importlib.util as u; print(u.find_spec('immiscible_fast.kernels.gpu').origin)"
-    environment = jobs.importable(tmp_path / "path")
-    asked = subprocess.run(
-        [sys.executable, "-c", code],
-        **{"cwd": tmp_path, "env": environment, "text": True, "check": True},
-        capture_output=True,
-    )
-    assert Path(asked.stdout.strip()) == jobs.ROOT / "kernels" / "gpu" / "__init__.py"
+def test_knobs_are_constants_that_there_are():
+    for knob in tune.KNOBS:
+        assert not knob.module or hasattr(importlib.import_module(knob.module), knob.attribute)
 
 
 @pytest.mark.parametrize("part", PARTS)

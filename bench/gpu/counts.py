@@ -7,6 +7,8 @@ of the memory.
 
 from __future__ import annotations
 
+from immiscible_fast.kernels.gpu.schedule import EXACT_UPDATES, UPDATES, candidates_of
+
 FLOAT, DOUBLE = 4, 8
 
 
@@ -26,16 +28,6 @@ def rows_per_block(n: int) -> int:
     return 8 if n <= 2048 else 16 if n <= 8192 else 32
 
 
-def list_length(m: int, exact: bool = True) -> int:
-    """As ``workspace.list_length``, of long rows."""
-    return (32 if m <= 1024 else 64) if exact else 16
-
-
-def updates(exact: bool) -> int:
-    """As ``sinkhorn``."""
-    return 30 if exact else 24
-
-
 def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, exact: bool = False) -> int | None:
     """Fewest bytes of a stage of a square float32 problem; None of one that is not known, and of
     forests, which read what the data make them read.
@@ -48,8 +40,8 @@ def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, exact: bool = F
     known = {
         "distances": product_bytes(n, n, dim, batch) + 2 * batch * FLOAT * n * dim,  # means first
         "statistics": 2 * matrix + 2 * parts * (DOUBLE + FLOAT),
-        "sinkhorn": updates(exact) * (matrix + 4 * columns * FLOAT),
-        "lists": matrix + columns * list_length(n, exact) * (DOUBLE + FLOAT),
+        "sinkhorn": (EXACT_UPDATES if exact else UPDATES) * (matrix + 4 * columns * FLOAT),
+        "lists": matrix + columns * candidates_of(n, exact) * (DOUBLE + FLOAT),
         "certificate": matrix + columns * (2 * DOUBLE + FLOAT),
     }
     return known.get(stage)

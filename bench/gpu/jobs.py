@@ -23,17 +23,6 @@ FOUND_ERRORS = 86  # exit code of the sanitizer if it found any
 NEED_NO_GPU = ("test_gpu_ahead_of_time", "test_gpu_check")
 OK, FAILED, STOPPED, MISSING = "ok", "failed", "stopped", "not installed"
 SUMMARY = re.compile(r"(\d+ (passed|failed|error|skipped|tests? collected)|SUMMARY: )")
-# kernels/ is immiscible_fast.kernels, as after an installation: setuptools does the same.
-FINDER = """
-import importlib.util, sys
-class Finder:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == "immiscible_fast.kernels":
-            return importlib.util.spec_from_file_location(
-                name, {folder!r} + "/__init__.py", submodule_search_locations=[{folder!r}])
-sys.meta_path.append(Finder)
-"""
 
 
 @dataclass
@@ -44,14 +33,6 @@ class Job:
     command: Sequence[str]
     seconds: float
     environment: dict[str, str] = field(default_factory=dict)
-
-
-def importable(folder: Path) -> dict[str, str]:
-    """An environment in which the checkout can be imported, whatever is installed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    finder = FINDER.format(folder=str(ROOT / "kernels"))
-    (folder / "sitecustomize.py").write_text(finder)
-    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 
 def run_together(jobs: Sequence[Job], done: Callable[[dict[str, Any]], None]) -> None:
