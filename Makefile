@@ -13,7 +13,7 @@ demo: .venv/ready
 	$(BIN)/python -m immiscible_fast demo
 
 # Before every commit: what takes about a minute.
-check: lint .venv/test-ready
+check: lint .venv/test-ready .venv/compiled
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
 
 # What is missing of the training runs that two idle cores can do in under 40 minutes, and the page of
@@ -24,7 +24,7 @@ evidence: .venv/training-ready
 	$(BIN)/python -m bench.training.page
 
 # In as many processes as there are cores; in one, and whatever else, by ARGS="-n0 -x tests/test_ops.py".
-test: .venv/test-ready
+test: .venv/test-ready .venv/compiled
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The pages of docs/ and the interface, from its docstrings.
@@ -110,6 +110,13 @@ gpu-check:
 .venv/ready: setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) -e ".[demo,test,lint]"
+	touch $@
+
+# The CPU's solver, kept on disk: else each process of the tests would compile both types of it.
+.venv/compiled: .venv/ready $(wildcard kernels/cpu/*.py)
+	for type in float32 float64; do \
+		$(BIN)/python -c "import immiscible_fast, torch; immiscible_fast.warmup([torch.$$type])" & \
+	done; wait
 	touch $@
 
 # Other people's projects, without what the adapters do not need of them.

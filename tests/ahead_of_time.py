@@ -33,11 +33,11 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from tests.ahead_of_time_cases import CASES, EVERYWHERE, MAIN, Case
+from tests.ahead_of_time_cases import CASES, EVERYWHERE, MAIN, SOME, Case
 from tests.ptx_emulator.encode import encode
 from tests.ptx_emulator.ptx import UnsupportedPTX, parse
 
-MAIN_TARGET = "sm_90"
+MAIN_TARGET, OTHER_TARGETS = "sm_90", ("sm_80", "gfx942")
 TARGETS = {
     f"sm_{major}{minor}": (GPUTarget("cuda", 10 * major + minor, 32), (major, minor))
     for major, minor in ((8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
@@ -135,7 +135,9 @@ def recorded(target: str, case: str, jobs: dict[str, Job]) -> Iterator[None]:
 def record(everything: bool) -> list[Job]:
     jobs: dict[str, Job] = {}
     for target in TARGETS:
-        wanted = (EVERYWHERE, MAIN) if target == MAIN_TARGET else (EVERYWHERE,)
+        wanted = [EVERYWHERE]
+        wanted += [SOME] if target in (MAIN_TARGET, *OTHER_TARGETS) else []
+        wanted += [MAIN] if target == MAIN_TARGET else []
         for case in cases():
             if everything or case.where in wanted:
                 with recorded(target, case.name, jobs):

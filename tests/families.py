@@ -205,39 +205,12 @@ def big_m(rng, n, m):
 FAMILIES = {
     family.__name__: family
     for family in (
-        uniform,
-        gaussian,
-        all_equal,
-        zeros,
-        two_valued,
-        small_integers,
-        modular,
-        rows_twice,
-        rows_eightfold,
-        rows_all_equal,
-        columns_twice,
-        columns_all_equal,
-        machol_wien,
-        huge,
-        tiny,
-        offset,
-        negative,
-        hubs,
-        low_rank,
-        line,
-        plane,
-        blocks,
-        diagonal,
-        images_and_noise,
-        sparse,
-        sparse_ties,
-        boxes,
-        sparse_gates,
-        exponential_rows,
-        sparse_hub,
-        steep,
+        uniform, gaussian, all_equal, zeros, two_valued, small_integers, modular, rows_twice,
+        rows_eightfold, rows_all_equal, columns_twice, columns_all_equal, machol_wien, huge, tiny,
+        offset, negative, hubs, low_rank, line, plane, blocks, diagonal, images_and_noise, sparse,
+        sparse_ties, boxes, sparse_gates, exponential_rows, sparse_hub, steep,
     )
-}
+}  # fmt: skip
 
 
 def make(name, rng, n, m, dtype="float64"):

@@ -103,25 +103,8 @@ def mostly_zeros(rng, n):
 FAMILIES = {
     family.__name__: family
     for family in (
-        smooth,
-        clusters,
-        one_dimension,
-        two_dimensions,
-        images_twice,
-        images_eightfold,
-        noises_eightfold,
-        all_equal,
-        images_equal,
-        noises_equal,
-        integers,
-        one_bit,
-        machol_wien,
-        hubs,
-        lengths,
-        offset,
-        huge,
-        tiny,
-        the_same,
-        mostly_zeros,
+        smooth, clusters, one_dimension, two_dimensions, images_twice, images_eightfold,
+        noises_eightfold, all_equal, images_equal, noises_equal, integers, one_bit, machol_wien,
+        hubs, lengths, offset, huge, tiny, the_same, mostly_zeros,
     )
-}
+}  # fmt: skip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 import sys
 
 import pytest
 import torch
+from fresh import run
 from other_projects import imports_of_others, project
 
 lightning = project("lightning.pytorch")
@@ -117,4 +117,4 @@ except ImportError as error:
 else:
     raise AssertionError("lightning was blocked")
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program, "default")

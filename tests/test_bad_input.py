@@ -40,7 +40,6 @@ def case(error, words, call, *args, **options):
 
 SOLVER = [
     case(TypeError, "cost", solve_assignment, [[1.0, 2.0], [2.0, 1.0]]),
-    case(TypeError, "cost", solve_assignment, np.ones((3, 3))),
     case(TypeError, "cost", solve_assignment, None),
     case(TypeError, "cost", solve_assignment, COST.to_sparse()),
     case(TypeError, "cost", solve_assignment, COST.to(torch.complex64)),
@@ -48,15 +47,10 @@ SOLVER = [
     case(ValueError, "cost", solve_assignment, torch.ones(3)),
     case(ValueError, "cost", solve_assignment, torch.ones(2, 2, 3, 3)),
     case(ValueError, "method", solve_assignment, COST, method="hungarian"),
-    case(ValueError, "method", solve_assignment, COST, method=""),
-    case(TypeError, "method", solve_assignment, COST, method=None),
-    case(TypeError, "method", solve_assignment, COST, method=3),
     case(ValueError, "tol", solve_assignment, COST, tol=0),
-    case(ValueError, "tol", solve_assignment, COST, tol=-0.1),
     case(ValueError, "tol", solve_assignment, COST, tol=NAN),
     case(ValueError, "tol", solve_assignment, COST, tol=INF),
     case(TypeError, "tol", solve_assignment, COST, tol="0.1"),
-    case(TypeError, "tol", solve_assignment, COST, tol=None),
     case(TypeError, "tol", solve_assignment, COST, tol=True),
     case(ValueError, "tol", solve_assignment, COST, tol=10**400),
 ]
@@ -66,9 +60,7 @@ PAIRS = [
     for call in (pairwise_cost, fast_assign, assign_noise)
     for one in (
         case(TypeError, "x", call, X.numpy(), X),
-        case(TypeError, "x", call, X.tolist(), X),
         case(TypeError, "x", call, X.long(), X),
-        case(TypeError, "x", call, X.bool(), X),
         case(TypeError, "x", call, X.to(torch.complex64), X),
         case(TypeError, "x", call, X.to_sparse(), X),
         case(ValueError, "x", call, torch.tensor(1.0), torch.tensor(1.0)),
@@ -80,9 +72,7 @@ PAIRS = [
         case(ValueError, "x and", call, X[None], X[None].expand(2, 4, 3), batched=True),
         case(ValueError, "metric", call, X, X, metric="l2"),
         case(TypeError, "metric", call, X, X, metric=2),
-        case(TypeError, "metric", call, X, X, metric=None),
         case(TypeError, "batched", call, X[None], X[None], batched="yes"),
-        case(TypeError, "batched", call, X[None], X[None], batched=None),
     )
 ] + [
     case(TypeError, "y", pairwise_cost, X, X.numpy()),
@@ -98,18 +88,14 @@ ASSIGN = [
         case(ValueError, "noise", call, X, X[:3]),
         case(ValueError, "noise", call, X[None], X[None, :3], batched=True),
         case(ValueError, "x must be finite", call, with_value(NAN), X),
-        case(ValueError, "x must be finite", call, with_value(INF), X),
         case(ValueError, "noise must be finite", call, X, with_value(NAN)),
         case(ValueError, "noise must be finite", call, X, with_value(-INF)),
         case(ValueError, "method", call, X, X, method="best"),
-        case(TypeError, "method", call, X, X, method=None),
         case(ValueError, "tol", call, X, X, tol=0.0),
         case(TypeError, "tol", call, X, X, tol="small"),
         case(ValueError, "labels", call, X, X, labels=[0, 1, 1]),
-        case(ValueError, "labels", call, X, X, labels=[0] * 5),
         case(ValueError, "labels", call, X, X, labels=3),
         case(ValueError, "labels", call, X, X, labels=[[0, 1, 1, 0]]),
-        case(ValueError, "labels", call, X, X, labels=[]),
         case(ValueError, "labels", call, X[None], X[None], labels=[0, 1, 1, 0], batched=True),
         case(TypeError, "labels", call, X, X, labels=[0.0, 1.0, 1.0, 0.0]),
         case(TypeError, "labels", call, X, X, labels=torch.zeros(4)),
@@ -117,20 +103,14 @@ ASSIGN = [
         case(TypeError, "labels", call, X, X, labels=STEPS.to_sparse()),
         case(TypeError, "labels", call, X, X, labels=["cat", "dog", "cat", "dog"]),
         case(TypeError, "labels", call, X, X, labels=np.array(["a", "b", "a", "b"])),
-        case(TypeError, "labels", call, X, X, labels="abcd"),
-        case(TypeError, "labels", call, X, X, labels=[None] * 4),
         case(TypeError, "labels", call, X, X, labels=[0, 1, 1, 2**70]),
         case(TypeError, "labels", call, X, X, labels={0, 1, 2, 3}),
         case(TypeError, "features", call, X, X, features="crop"),
-        case(TypeError, "features", call, X, X, features=torch.ones(3)),
         case(TypeError, "features", call, X, X, features=lambda samples: samples.numpy()),
         case(TypeError, "features", call, X, X, features=lambda samples: samples.long()),
         case(ValueError, "features", call, X, X, features=lambda samples: samples[:2]),
-        case(ValueError, "features", call, X, X, features=lambda samples: samples.sum()),
         case(ValueError, "features", call, X, X, features=lambda samples: samples * NAN),
-        case(ValueError, "features", call, X, X, features=lambda samples: samples / 0),
         case(TypeError, "mask", call, X, X, mask=[1.0, 1.0, 0.0]),
-        case(TypeError, "mask", call, X, X, mask=np.ones(3)),
         case(TypeError, "mask", call, X, X, mask=torch.ones(3, dtype=torch.complex64)),
         case(TypeError, "mask", call, X, X, mask=torch.ones(3).to_sparse()),
         case(ValueError, "mask", call, X, X, mask=torch.ones(2)),
@@ -163,16 +143,13 @@ DIFFUSE = [
     case(TypeError, "schedule", diffuse, X, STEPS, [0.9, 0.1], noise=X),
     case(TypeError, "schedule", diffuse, X, STEPS, torch.arange(3), noise=X),
     case(ValueError, "schedule", diffuse, X, STEPS, ALPHAS[None], noise=X),
-    case(ValueError, "schedule", diffuse, X, STEPS, ALPHAS[:0], noise=X),
     case(ValueError, "schedule", diffuse, X, STEPS, ALPHAS + 1, noise=X),
     case(ValueError, "schedule", diffuse, X, STEPS, ALPHAS * NAN, noise=X),
     case(ValueError, "noise or generator", diffuse, X, T, "flow"),
     case(TypeError, "generator", diffuse, X, T, "flow", generator=0),
     case(ValueError, "noise", diffuse, X, T, "flow", noise=X[:3]),
     case(ValueError, "noise", diffuse, X, T, "flow", noise=X[:1], assign=False),
-    case(TypeError, "noise", diffuse, X, T, "flow", noise=X.tolist()),
     case(TypeError, "noise", diffuse, X, T, "flow", noise=X.tolist(), assign=False),
-    case(TypeError, "noise", diffuse, X, T, "flow", noise=X.long()),
     case(TypeError, "noise", diffuse, X, T, "flow", noise=X.long(), assign=False),
     case(ValueError, "noise", diffuse, X, T, "flow", noise=with_value(NAN)),
     case(ValueError, "noise", diffuse, X, T, "flow", noise=META),
@@ -185,14 +162,10 @@ DIFFUSE = [
 ]
 
 
-@pytest.mark.parametrize(("error", "words", "call", "args", "options"), SOLVER + PAIRS)
-def test_solvers_and_costs_refuse_it(error, words, call, args, options):
-    with pytest.raises(error, match=rf"\b{words}\b"):
-        call(*args, **options)
-
-
-@pytest.mark.parametrize(("error", "words", "call", "args", "options"), ASSIGN + DIFFUSE)
-def test_assignment_and_diffusion_refuse_it(error, words, call, args, options):
+@pytest.mark.parametrize(
+    ("error", "words", "call", "args", "options"), SOLVER + PAIRS + ASSIGN + DIFFUSE
+)
+def test_wrong_arguments_are_refused(error, words, call, args, options):
     with pytest.raises(error, match=rf"\b{words}\b"):
         call(*args, **options)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +10,8 @@ import torch
 from checks import assert_rounded_up, cheapest_pairs, excess, lower_bound, optimum, pairs
 from families import FAMILIES, LISTED, make
 
-from immiscible_fast import Assignment, solve_assignment
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from bench import certificates
+from immiscible_fast import Assignment, solve_assignment
 
 PROVING = ("auto", "exact", "auction", "sinkhorn")
 

@@ -68,19 +68,6 @@ def test_every_family_costs_what_an_extended_matrix_costs(family, shape, rng):
         )
 
 
-def test_lapx_leaves_the_same_unmatched(rng):
-    lap = pytest.importorskip("lap")
-    for shape in ((40, 40), (25, 60), (60, 25)):
-        cost = rng.random(shape)
-        cost[rng.random(shape) < 0.3] = np.inf
-        for limit in (0.01, 0.05, 0.5):
-            _, of_row, _ = lap.lapjv(cost, extend_cost=True, cost_limit=limit)
-            index = np.full(shape[0], -1)
-            rows, columns = linear_sum_assignment(cost, cost_limit=limit)
-            index[rows] = columns
-            assert index.tolist() == of_row.tolist()
-
-
 def test_a_floor_when_maximizing(rng):
     gain = rng.integers(0, 50, (12, 17))
     rows, columns = linear_sum_assignment(gain, maximize=True, cost_limit=47)

@@ -14,7 +14,7 @@ from scipy import linalg
 from immiscible_fast import fast_assign
 from immiscible_fast.demo import train
 from immiscible_fast.demo.command import run_demo
-from immiscible_fast.demo.data import ImageSet, load_images
+from immiscible_fast.demo.data import load_images
 from immiscible_fast.demo.frechet import FrechetMeter, Gaussian, fit_gaussian, frechet_distance
 from immiscible_fast.demo.model import VelocityMLP, euler_sample
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, Costs, Report, in_words
@@ -251,13 +251,6 @@ def test_pictures_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch, 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
     with pytest.raises(OptionError, match=r"--data: .*0\.png: Image size \(49 pixels\) exceeds"):
         load_images(tmp_path, 8)
-
-
-def test_digits_are_what_they_are():
-    images = load_images(None, 0)
-    assert isinstance(images, ImageSet)
-    assert images.pixels.shape == (1797, 64)
-    assert (float(images.pixels.min()), float(images.pixels.max())) == (-1, 1)
 
 
 def report_of(frechet, steps=4):

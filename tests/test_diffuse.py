@@ -55,15 +55,6 @@ def test_ddpm_mixes_by_the_square_roots_of_the_cumulative_alphas(kind, rng):
         assert torch.allclose(x_t[i], want, rtol=1e-13, atol=1e-13)
 
 
-def test_the_target_of_the_paper_can_be_taken_back_out_of_the_answer(rng):
-    """From x_t and the returned noise follows the image; from the drawn noise it does not."""
-    x, noise, t = draw(rng, 30, 6), draw(rng, 30, 6), torch.full((30,), 30)
-    x_t, used = diffuse(x, t, ALPHAS, noise=noise)
-    a = ALPHAS[30]
-    assert torch.allclose((x_t - (1 - a).sqrt() * used) / a.sqrt(), x)
-    assert not torch.allclose((x_t - (1 - a).sqrt() * noise) / a.sqrt(), x)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_images_keep_their_dtype(dtype, rng):
     x = draw(rng, 6, 4, dtype=dtype)
@@ -95,13 +86,6 @@ def test_assigned_noise_is_the_drawn_noise_in_another_order(rng):
     assert near < (x - plain.noise).square().sum()
 
 
-def test_drawn_noise_is_standard_normal():
-    x = torch.zeros(2000, 40)
-    noise = diffuse(x, torch.zeros(2000), "flow", generator=seeded(3), assign=False).noise
-    assert abs(float(noise.mean())) < 0.02
-    assert abs(float(noise.std()) - 1) < 0.02
-
-
 def test_assign_false_keeps_the_order_of_given_noise(rng):
     x, noise, t = draw(rng, 9, 4), draw(rng, 9, 4), torch.from_numpy(rng.random(9))
     x_t, used = diffuse(x, t, "flow", noise=noise, assign=False)
@@ -125,12 +109,6 @@ def test_batches_of_nothing_or_one_image(shape):
     assert torch.equal(answer.x_t, torch.full(shape, 0.5))
     assert diffuse(x, t, "flow", generator=seeded()).noise.shape == shape
     assert diffuse(x, t.long(), ALPHAS, noise=x).x_t.shape == shape
-
-
-def test_images_that_are_numbers_are_noised_too(rng):
-    x, noise, t = draw(rng, 10), draw(rng, 10), torch.from_numpy(rng.random(10))
-    x_t, used = diffuse(x, t, "flow", noise=noise)
-    assert torch.allclose(x_t, (1 - t) * x + t * used)
 
 
 class Scheduler:

@@ -5,11 +5,7 @@ import pytest
 import scipy.optimize
 import torch
 
-from immiscible_fast import (
-    assignment_to_indices,
-    batch_linear_assignment,
-    linear_sum_assignment,
-)
+from immiscible_fast import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
 
 
 @pytest.mark.parametrize("maximize", [False, True])
@@ -76,7 +72,9 @@ def test_minus_infinity_forbids_a_pair_when_maximizing() -> None:
     assert linear_sum_assignment(cost, maximize=True)[1].tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (3, 5, 8), (3, 8, 5), (0, 4, 4), (2, 0, 3)])
+@pytest.mark.parametrize(
+    "shape", [(3, 8, 8), (3, 5, 8), (3, 8, 5), (2, 150, 140), (0, 4, 4), (2, 0, 3)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
 def test_batch_linear_assignment_marks_the_unmatched(
     shape: tuple[int, int, int], dtype: torch.dtype

@@ -102,11 +102,7 @@ def test_sums_of_two_families_at_unlike_scales(first, second, shape, scale, seed
 
 
 @settings(max_examples=300)
-@given(
-    matrices(reals(-1e3, 1e3)),
-    st.sampled_from(["auction", "sinkhorn"]),
-    st.floats(1e-9, 10),
-)
+@given(matrices(reals(-1e3, 1e3)), st.sampled_from(["auction", "sinkhorn"]), st.floats(1e-9, 10))
 def test_near_optimal_methods_keep_to_any_tolerance(cost, method, tol):
     assert_within(cost, solve(cost, method=method, tol=tol), tol)
 

@@ -21,6 +21,7 @@ pytest.importorskip("triton")
 ROOT = Path(__file__).parent.parent
 LONG = {"forest_step_kernel"}  # takes the compiler two minutes: left to `make aot`
 TARGETS = {"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"}
+WHOLE = {"sm_80", "sm_90", "gfx942"}  # all kernels; for the others, only those of products
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_every_kernel_is_among_them(rows):
         launched |= set(re.findall(r"^ +(\w+_kernel)\[\(", text, re.MULTILINE))
         launched |= set(re.findall(r"^ +launch(?:_many)?\(\n +(\w+),", text, re.MULTILINE))
     assert {"product_kernel", "forest_kernel", "forest_step_kernel", "update_kernel"} <= launched
-    for target in TARGETS:
+    for target in WHOLE:
         compiled = {row["kernel"] for row in rows if row["target"] == target}
         assert launched - LONG <= compiled
 

@@ -3,8 +3,6 @@ that are sent through it, in Triton's interpreter."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 
 import checks
@@ -13,6 +11,7 @@ import pytest
 import torch
 from checks import assert_matching, optimum
 from families import FAMILIES, big_m, make, wide_range
+from fresh import run
 from samples import METRICS, assert_bijection, draw, naive, total
 from scipy.optimize import linear_sum_assignment as scipy_assignment
 
@@ -206,7 +205,7 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     assert _precision(device) == "tf32"
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program, "ignore")
 
 
 def test_check_raises_what_a_cpu_raises(rng, gpu_device):

@@ -4,16 +4,11 @@ take a minute for what takes a second here."""
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from checks import assert_matching, optimum
-from families import make
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 pytest.importorskip("triton")
 
@@ -24,8 +19,7 @@ from immiscible_fast.kernels.gpu.statistics import statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 from ptx_emulator import ORDERS, Emulator
 from ptx_emulator.compilation import has_compiler
-
-from bench import forests
+from stages import assert_forests_do_what_their_reference_does
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="takes gcc, or what CC names")
 FAMILIES = ("images_and_noise", "small_integers", "rows_twice", "uniform")
@@ -61,25 +55,12 @@ def prepared(cost, monkeypatch, launches):
 
 
 def test_many_programs_do_what_one_does(rng, emulator, monkeypatch):
-    """The same matching, prices and work as the reference, bit for bit."""
+    monkeypatch.setattr(workspace, "launches_of", lambda *_: 200)
     for patience in (0, 2):
         for family in rng.choice(FAMILIES, 2, replace=False):
-            n = int(rng.integers(33, 45))
-            cost = make(family, rng, n, n, "float32")
-            problems, units, work = prepared(cost[None], monkeypatch, 200)
-            price = statistics(problems)[1].double().numpy()
-            state, counts = forests.solve(
-                cost.astype(np.float64) * float(units.scale[0]), price,
-                length=16, rounds=workspace.ROUNDS, patience=patience,
-            )  # fmt: skip
-            wanted = torch.ones_like(units.flags)
-            left = grow_forests(problems, units, work, wanted, exact=patience == 0)
-            assert left.tolist() == [int((state.column < 0).any())]
-            for name in ("column", "owner", "price", "listed", "bound"):
-                want = torch.as_tensor(getattr(state, name).reshape(-1)).to(getattr(work, name))
-                assert torch.equal(getattr(work, name)[: want.numel()], want), (family, name)
-            found = dict(zip(workspace.REPORT, work.report[0].tolist(), strict=True))
-            assert found == {**counts, "scans": 0}, family
+            assert_forests_do_what_their_reference_does(
+                family, rng, int(rng.integers(33, 45)), "cpu", length=16, patience=patience
+            )
     assert emulator.work["forest_step_kernel"].programs > 4 * 200
 
 

@@ -4,8 +4,6 @@ one, else in Triton's interpreter."""
 from __future__ import annotations
 
 import itertools
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +12,6 @@ import torch
 from checks import assert_matching, optimum, spread
 
 pytest.importorskip("triton")
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from families import make
 from immiscible_fast.kernels.gpu import augment, workspace
@@ -26,8 +22,7 @@ from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.sinkhorn import FIRST_EPS, LAST_EPS, OVER_RELAXATION, sinkhorn
 from immiscible_fast.kernels.gpu.statistics import DEGENERATE, INVALID, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
-
-from bench import forests
+from stages import assert_forests_do_what_their_reference_does
 
 pytestmark = pytest.mark.emulated
 EDGES = (0, 1, 4, 5, 13, 20)  # of groups, some of them of one sample
@@ -179,28 +174,11 @@ def test_matchings_start_from_tight_pairs(rng, gpu_device, monkeypatch, family, 
 def test_forests_do_what_their_reference_does(
     rng, gpu_device, monkeypatch, family, length, patience
 ):
-    """The same matching, prices and work, bit for bit."""
     monkeypatch.setattr(workspace, "list_length", lambda *_: length)
     monkeypatch.setattr(workspace, "PATIENCE", 2)
-    n = int(rng.integers(20, 50))
-    cost = make(family, rng, n, n, "float32")
-    problems = problems_of(cost[None], gpu_device)
-    units, start = statistics(problems)
-    price, wanted = start.to(torch.float64), torch.ones_like(units.flags)
-    state, counts = forests.solve(
-        cost.astype(np.float64) * float(units.scale[0]), price.cpu().numpy(),
-        length=length, rounds=workspace.ROUNDS, patience=patience,
-    )  # fmt: skip
-    work = Workspace.of(problems, price)
-    start_matching(problems, units, work, wanted)
-    left = grow_forests(problems, units, work, wanted, exact=patience == 0)
-    assert left.tolist() == [int((state.column < 0).any())]
-    for name in ("column", "owner", "price", "listed", "bound"):
-        want = torch.as_tensor(getattr(state, name).reshape(-1)).to(getattr(work, name))
-        assert torch.equal(getattr(work, name), want), name
-    assert dict(zip(workspace.REPORT, work.report[0].tolist(), strict=True)) == {
-        **counts, "scans": 0
-    }  # fmt: skip
+    assert_forests_do_what_their_reference_does(
+        family, rng, int(rng.integers(20, 50)), gpu_device, length=length, patience=patience
+    )
 
 
 def proof_of(problems, units, work):

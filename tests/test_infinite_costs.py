@@ -40,13 +40,6 @@ def test_one_complete_assignment_left(n, rng):
         assert solve(cost, method=method).index.tolist() == permutation.tolist()
 
 
-@pytest.mark.parametrize("n", [2, 16, 64, LISTED])
-def test_triangular_costs_leave_only_the_diagonal(n, rng):
-    cost = np.where(np.tri(n) > 0, rng.random((n, n)), np.inf)
-    assert solve(cost).index.tolist() == list(range(n))
-    assert solve(cost, method="auction").index.tolist() == list(range(n))
-
-
 def infeasible_costs():
     row = torch.rand(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     row[3] = INF
@@ -94,20 +87,6 @@ def test_nan_is_refused_beside_infinities_of_both_signs(method):
         cost[0, :2] = torch.tensor(entries)
         with pytest.raises(ValueError, match="matrix contains invalid numeric entries"):
             solve(cost, method=method)
-
-
-def test_rows_that_only_a_tall_problem_may_leave_out_can_be_all_infinite():
-    cost = torch.tensor([[INF, INF], [1.0, 2.0], [INF, INF], [3.0, 5.0]])
-    answer = solve(cost)
-    assert answer.index.tolist() == [-1, 1, -1, 0]
-    assert_exact(cost.numpy(), answer)
-
-
-def test_columns_that_only_a_wide_problem_may_leave_out_can_be_all_infinite():
-    cost = torch.tensor([[INF, 1.0, INF, 3.0], [INF, 2.0, INF, 5.0]])
-    answer = solve(cost)
-    assert answer.index.tolist() == [3, 1]
-    assert_exact(cost.numpy(), answer)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -209,12 +209,3 @@ def test_the_heap_gives_codes_in_the_order_of_their_keys_while_keys_fall(ties, r
             assert size == len(inside)
             assert set(memory[:size]) == set(inside)
             assert all(memory[place[code]] == code for code in inside)
-
-
-def test_the_heap_sorts(rng):
-    key = rng.random(200)
-    place, memory, size = np.full(200, heap.OUTSIDE), np.empty(200, np.int64), 0
-    for code in rng.permutation(200):
-        size = heap.heap_put(memory, place, key, size, code)
-    popped = [heap.heap_pop(memory, place, key, size - taken) for taken in range(200)]
-    assert popped == key.argsort().tolist()

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import importlib
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fresh import run
 
 import immiscible_fast
 
 
-def run(program):
-    answer = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
-
-
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_the_command_line_speaks_before_torch_is_imported(option):
+@pytest.mark.parametrize("arguments", [["--version"], ["demo", "--help"]])
+def test_the_command_line_speaks_before_torch_is_imported(arguments):
     program = f"""
 import sys
 from immiscible_fast import cli
 try:
-    cli.main([{option!r}])
+    cli.main({arguments})
 except SystemExit as end:
     assert end.code == 0
-assert not {{"torch", "numpy", "numba"}} & set(sys.modules)
+assert not {{"torch", "numpy", "numba", "scipy", "matplotlib", "sklearn"}} & set(sys.modules)
 """
     run(program)
 

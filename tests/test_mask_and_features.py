@@ -99,14 +99,6 @@ def test_a_network_as_features_records_no_gradients(rng):
     assert layer.weight.grad is None
 
 
-def test_a_mask_with_features_has_the_shape_of_a_feature(rng):
-    x, noise = draw(rng, 25, 6), draw(rng, 25, 6)
-    mask = torch.tensor([1.0, 5.0])
-    index = fast_assign(x, noise, mask=mask, features=lambda samples: samples[:, 1:3])
-    cost = naive(x[:, 1:3], noise[:, 1:3], "sqeuclidean", mask)
-    assert total(cost, index) == pytest.approx(optimum(cost.numpy()))
-
-
 def test_mask_features_and_labels_together(rng):
     x, noise = draw(rng, 24, 6), draw(rng, 24, 6)
     labels, mask = torch.arange(24) % 3, torch.tensor([1.0, 0.0, 2.0])

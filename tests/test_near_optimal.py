@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from checks import assert_within, optimum, spread, total
+from checks import assert_within, optimum
 from families import FAMILIES, LISTED, make
 
 from immiscible_fast import Assignment, solve_assignment
@@ -28,6 +28,17 @@ def test_every_family_is_solved_within_the_default_tolerance(family, method, rng
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "shape", [(1, 9), (9, 1), (40, 60), (60, 40), (500, LISTED), (LISTED, 500)]
+)
+@pytest.mark.parametrize("family", ["gaussian", "small_integers", "columns_twice", "low_rank"])
+def test_rectangles_are_solved_within_the_tolerance(family, shape, method, rng):
+    cost = make(family, rng, *shape)
+    for tol in (0.3, 0.01):
+        assert_within(cost, solve(cost, method=method, tol=tol), tol)
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("tol", [3.0, 0.1, 1e-3, 1e-5, 1e-9])
 def test_tolerances_are_kept(tol, method, rng):
     for n in (5, 60, LISTED):
@@ -42,29 +53,6 @@ def test_batches_of_small_problems_keep_the_tolerance(method, rng):
         costs = np.stack([make(family, rng, 7, 7) for _ in range(20)])
         for cost, *answer in zip(costs, *solve(costs, method=method), strict=True):
             assert_within(cost, Assignment(*answer), 0.01)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_differences_below_the_rounding_of_float32_sums_keep_the_tolerance(method, rng):
-    cost = (1e6 + rng.normal(size=(100, 100))).astype(np.float32)
-    for tol in (0.1, 0.01, 1e-3, 1e-5):
-        answer = solve(cost, method=method, tol=tol)
-        excess = total(cost, answer.index) - optimum(cost)
-        assert excess <= tol * spread(cost) * 100 + 1e-6
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("value", [0.0, 1.0, -5.0, 7.0, 100.0, 1e10, 1e-10])
-@pytest.mark.parametrize("shape", [(5, 5), (5, 8), (LISTED, LISTED), (2, 6, 6)])
-def test_costs_that_are_all_equal_are_no_trouble(shape, value, method):
-    answer = solve(np.full(shape, value, np.float32), method=method)
-    assert answer.cost.reshape(-1).tolist() == pytest.approx(
-        [shape[-2] * value] * answer.cost.numel()
-    )
-    assert answer.prices.isfinite().all()
-    assert torch.equal(answer.index.sort().values, torch.arange(shape[-2]).expand(shape[:-1])) or (
-        shape[-1] != shape[-2]
-    )
 
 
 def test_a_looser_tolerance_does_less_work_and_a_tighter_one_pays_less(rng):

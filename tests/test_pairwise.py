@@ -45,21 +45,6 @@ def test_costs_are_those_of_the_formula_in_float64(shape, dtype, metric, rng):
     assert error <= 16 * terms * torch.finfo(cost.dtype).eps * scale(x, y, metric)
 
 
-@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "manhattan", "cosine", "dot"])
-def test_the_error_is_a_small_multiple_of_that_of_torchs_own_operations(metric, rng):
-    x, y = draw(rng, 100, 768), draw(rng, 90, 768)
-    native = {
-        "sqeuclidean": lambda: torch.cdist(x, y).square(),
-        "euclidean": lambda: torch.cdist(x, y),
-        "manhattan": lambda: torch.cdist(x, y, p=1),
-        "cosine": lambda: 1 - torch.nn.functional.cosine_similarity(x[:, None], y, dim=-1),
-        "dot": lambda: -(x @ y.T),
-    }[metric]()
-    want = naive(x, y, metric)
-    ours = (pairwise_cost(x, y, metric=metric) - want).abs().mean()
-    assert ours <= 4 * (native - want).abs().mean()
-
-
 @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "manhattan"])
 def test_a_common_offset_costs_no_digits(metric, rng):
     x, y = draw(rng, 50, 64) + 1e4, draw(rng, 40, 64) + 1e4
@@ -155,8 +140,3 @@ def test_distances_are_never_negative_and_of_equal_samples_nearly_nothing(metric
     cost = pairwise_cost(x, x, metric=metric)
     assert (cost >= 0).all()
     assert (cost.diagonal() <= 1e-2 * cost.mean()).all()
-
-
-def test_the_metric_is_squared_euclidean_unless_told(rng):
-    x, y = draw(rng, 5, 4), draw(rng, 6, 4)
-    assert torch.equal(pairwise_cost(x, y), pairwise_cost(x, y, metric="sqeuclidean"))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gc
 import random
-import subprocess
-import sys
 import threading
 
 import pytest
 import torch
+from fresh import run
 from loops import LoaderError, Stateful, batches_of, generator, same, take
 from samples import draw
 from torch.utils.data import DataLoader
@@ -202,9 +201,7 @@ while alive := any("immiscible" in thread.name for thread in threading.enumerate
     time.sleep(0.01)
 print(alive)
 """
-    command = [sys.executable, "-c", program]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert answer.stdout.split() == ["True", "True", "True", "False"]
+    assert run(program, "default").split() == ["True", "True", "True", "False"]
 
 
 @pytest.mark.parametrize("trial", range(20))

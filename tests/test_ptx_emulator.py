@@ -170,14 +170,6 @@ def test_a_kernel_of_triton(order, rng):
     found = {one.kind for one in emulator.findings.errors}
     assert found == {"OUT_OF_BOUNDS", "UNDEFINED_REGISTER"}
 
-    emulator, _ = sums(x, order=order, edit=lambda ptx: re.sub(r"bar\.sync\s+0;", "", ptx))
-    errors = emulator.findings.errors
-    assert "RACE_WARPS" in {one.kind for one in errors}
-    assert all(re.search(r"\.py:\d+$", one.here) for one in errors)
-    assert {one.memory for one in errors} == {"shared memory"}
-    with pytest.raises(AssertionError, match="RACE_WARPS row_sums"):
-        emulator.assert_clean()
-
 
 @triton.jit
 def reversed_rows(x_ptr, out_ptr, BLOCK: tl.constexpr, ASKED: tl.constexpr):
@@ -192,14 +184,19 @@ def reversed_rows(x_ptr, out_ptr, BLOCK: tl.constexpr, ASKED: tl.constexpr):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_barriers_that_nobody_asked_for(order):
-    found = {}
     for asked, asked_only in ((True, True), (False, False), (False, True)):
         x, out = torch.arange(256.0), torch.zeros(256)
         with Emulator("sm_90", order, asked_only=asked_only) as emulator:
             reversed_rows[(1,)](x, out, BLOCK=256, ASKED=asked)
         assert out.equal(torch.arange(256.0).sum() + x.flip(0))
-        found[asked, asked_only] = {one.kind for one in emulator.findings.errors}
-    assert found == {(True, True): set(), (False, False): set(), (False, True): {"RACE_WARPS"}}
+        if asked or not asked_only:
+            emulator.assert_clean()
+            continue
+        with pytest.raises(FoundError, match="RACE_WARPS reversed_rows"):
+            emulator.assert_clean()
+        for one in emulator.findings.errors:
+            assert (one.kind, one.memory) == ("RACE_WARPS", "x_ptr")
+            assert re.search(r"\.py:\d+$", one.here)
 
 
 def test_counts():
@@ -272,15 +269,6 @@ def doubled(n):
     double[(1,)](x, out, BLOCK=n)
     assert out.equal(2 * x)
 
-def test_double():
-    doubled(64)
-
-def test_past_the_end():
-    doubled(128)
-
-def test_wrong():
-    raise ValueError
-
 if __name__ == "__main__":
     doubled(int(sys.argv[1]))
 """
@@ -306,7 +294,6 @@ def test_the_command_on_a_script(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("arguments, said", [
     (["nowhere.py"], "there is no nowhere.py"),
-    (["nowhere/test_x.py::test_y"], "there is no nowhere/test_x.py"),
     ([__file__, "--target", "gfx942"], "target must be like sm_90, got 'gfx942'"),
     ([__file__, "--order", "sorted"], "invalid choice: 'sorted'"),
 ])  # fmt: skip
@@ -315,22 +302,6 @@ def test_what_the_command_refuses(arguments, said, capsys):
         main(arguments)
     assert raised.value.code == 2
     assert said in capsys.readouterr().err
-
-
-def test_the_command_on_a_test(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    test = tmp_path / "test_of_the_command.py"
-    test.write_text(SCRIPT)
-    options = ["-p", "no:faulthandler", "--order", "preemptive"]
-    assert main([f"{test}::test_double", *options]) == 0
-    said = capsys.readouterr().out
-    assert "1 passed" in said and re.search(r"^double +1 +1 ", said, re.MULTILINE)
-    assert main([str(test), "-k", "past", *options]) == 1
-    said = capsys.readouterr().out
-    assert "1 passed" in said and "OUT_OF_BOUNDS" in said
-    assert main([str(test), "-k", "wrong", *options]) == 1
-    assert "1 failed" in capsys.readouterr().out
 
 
 def test_memory_that_a_public_call_allocates_is_followed(monkeypatch):

@@ -119,20 +119,6 @@ def test_atomics(space, op, kind, rng):
     assert np.array_equal(reduced, held if op in ("exch", "cas") else want)
 
 
-def test_an_atomic_sum_of_many_threads(rng):
-    given = words(rng, 1, 128)
-    body = """setp.eq.s32 %p0, %t, 0;
-        @%p0 st.shared.b32 [global_smem], 0;
-        bar.sync 0;
-        atom.shared.add.u32 %r2, [global_smem+0], %r1;
-        bar.sync 0;
-        ld.shared.b32 %r3, [global_smem];"""
-    before, total = lanes(body, given, ["%r2", "%r3"], threads=128, shared=16)
-    assert (total == given[0].sum(dtype=np.uint32)).all()
-    after = before + given[0]  # what each left is what another found, but for the last
-    assert sorted([*before, total[0]]) == sorted([*after, 0])
-
-
 def shuffled(mode, value, lane_or_delta, clamp):
     """As the ISA writes it."""
     out, valid = np.zeros_like(value), np.zeros_like(value)
@@ -193,23 +179,6 @@ def test_reductions_and_votes_of_the_lanes_that_take_part(rng):
     assert (got[:, ~member] == 77).all()
 
 
-def test_packing_and_unpacking(rng):
-    given = words(rng, 2, 32)
-    body = """mov.b32 {%h1, %h2}, %r1;
-        mov.b32 %r3, {%h2, %h1};
-        mov.b64 %d1, {%r1, %r2};
-        mov.b64 {%r4, _}, %d1;
-        mov.b64 {_, %r5}, %d1;
-        mov.b64 {%h3, %h4, %h5, %h6}, %d1;
-        mov.b64 %d2, {%h6, %h5, %h4, %h3};
-        mov.b64 {%r6, %r7}, %d2;
-        cvt.u32.u16 %r8, %h2;"""
-    got = lanes(body, given, [f"%r{k}" for k in range(3, 9)])
-    swapped = given << np.uint32(16) | given >> np.uint32(16)
-    want = [swapped[0], *given, swapped[1], swapped[0], given[0] >> np.uint32(16)]
-    assert np.array_equal(got, want)
-
-
 def test_copies_fill_up_with_zeros_and_arrive_when_they_are_waited_for(rng):
     """Lane by lane: a group of 16 bytes of which some are read, then one of 8 and 4 bytes."""
     image, taken = words(rng, 32, 8), rng.integers(0, 17, 32).astype("u4")
@@ -245,21 +214,6 @@ def test_copies_fill_up_with_zeros_and_arrive_when_they_are_waited_for(rng):
     assert np.array_equal(got[:, 8:12], image[:, 4:])
 
 
-@pytest.mark.parametrize("join", ["and", "or", "xor"])
-def test_comparisons_that_are_joined_with_a_predicate(join, rng):
-    given = rng.integers(0, 3, (3, 32)).astype("u4")
-    body = f"""setp.eq.s32 %p1, %r3, 1;
-        setp.lt.{join}.s32 %p2, %r1, %r2, %p1;
-        setp.ge.{join}.u32 %p3, %r1, 1, !%p1;
-        selp.b32 %r4, 1, 0, %p2;
-        selp.b32 %r5, 1, 0, %p3;"""
-    x, y, z = given
-    fold = {"and": operator.and_, "or": operator.or_, "xor": operator.xor}[join]
-    assert np.array_equal(
-        lanes(body, given, ["%r4", "%r5"]), [fold(x < y, z == 1), fold(x >= 1, z != 1)]
-    )
-
-
 def test_lanes_part_meet_again_and_leave(rng):
     """A loop whose length is a lane's own inside of a choice; then all shuffle, and some return."""
     given = rng.integers(1, 30, (2, 32)).astype("u4")
@@ -287,27 +241,3 @@ def test_lanes_part_meet_again_and_leave(rng):
     want = np.where(x > 15, 1001, y * (y + 1) // 2)
     assert np.array_equal(got[0], want)
     assert np.array_equal(got[1], np.where(x > 15, want[np.arange(32) ^ 1], 0))
-
-
-def test_parameters_of_every_type(rng):
-    """By value; narrow ones fill their register up."""
-    values = {"u8": 200, "s8": -3, "u16": 65535, "s16": -300, "u32": 2**32 - 1, "s32": -(2**31)}
-    values |= {"u64": 2**64 - 5, "s64": -(2**62), "f32": 1.1, "f64": -1.1}
-    head = ", ".join(f".param .{kind} one_param_{k + 1}" for k, kind in enumerate(values))
-    body = ""
-    for k, kind in enumerate(values):
-        wide = 32 if BITS[kind] < 64 else 64
-        name = "ld.param." + (kind if BITS[kind] < 32 else f"b{BITS[kind]}")
-        body += f"{name} %{REGISTER[wide]}1, [one_param_{k + 1}];\n"
-        body += f"st.global.b{wide} [%a0+{8 * k}], %{REGISTER[wide]}1;\n"
-    ptx = kernel("setp.ne.s32 %p1, %t, 0;\n@%p1 ret;\n" + body, parameters=1)
-    ptx = ptx.replace("one_param_0)", f"one_param_0, {head})")
-    out = torch.zeros(len(values), 8, dtype=torch.uint8)
-    run(ptx, out, *values.values())
-    for row, (kind, value) in zip(out.numpy(), values.items(), strict=True):
-        if kind[0] == "f":
-            of = f"f{BITS[kind] // 8}"
-            assert row[: BITS[kind] // 8].view(of)[0] == np.array(value, of)
-        else:
-            wide = max(32, BITS[kind])
-            assert int(row.view("u8")[0]) == value % 2**wide, kind

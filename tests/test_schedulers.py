@@ -156,8 +156,7 @@ def test_a_scheduler_that_is_sampling_would_ignore_the_timesteps(rng):
         scheduler.set_timesteps(20)
         t = scheduler.timesteps[[0, 5, 9]]
         assert torch.equal(
-            diffuse(x, t, scheduler, noise=noise).x_t,
-            own(scheduler, x, assign_noise(x, noise), t),
+            diffuse(x, t, scheduler, noise=noise).x_t, own(scheduler, x, assign_noise(x, noise), t)
         )
         scheduler.set_begin_index(4)
         with pytest.raises(ValueError, match=r"must not be sampling.*begin_index = 4"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_lazy_names import run
+from fresh import run
 
 from immiscible_fast import warmup
 

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -161,16 +161,15 @@ class Launch:
                 source, target=self.target.gpu, options=dict(self.options.__dict__)
             )
 
-    def executable(self, edit: Callable[[str], str] | None = None) -> Executable:
-        """Of its PTX, or of what ``edit`` makes of it; the former is kept for other emulators."""
+    def executable(self) -> Executable:
+        """Kept for other emulators."""
         key = f"{self.target.capability} {self.key()}"
-        if edit is None and key in EXECUTABLES:
-            return EXECUTABLES[key]
-        compiled = self.compile()
-        ptx = compiled.asm["ptx"]
-        folder = Path(self.jit.fn.__code__.co_filename).parent
-        one = Executable(edit(ptx) if edit else ptx, compiled.metadata.shared, folder)
-        return one if edit else EXECUTABLES.setdefault(key, one)
+        if key not in EXECUTABLES:
+            compiled = self.compile()
+            folder = Path(self.jit.fn.__code__.co_filename).parent
+            one = Executable(compiled.asm["ptx"], compiled.metadata.shared, folder)
+            EXECUTABLES[key] = one
+        return EXECUTABLES[key]
 
     def arguments(self) -> list[tuple[str, Any]]:
         """What the kernel is passed: all but the constants."""

@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,8 +77,6 @@ class Emulator:
         ``ORDERS``; ``preemptive`` is random, and a warp is interrupted every few blocks.
     seed : int
         Of that order.
-    check : bool
-        Whether every access is looked at; else only bounds are.
     fusion : bool
         Whether multiplications and additions are contracted, as in what ships; without, arithmetic
         is that of Triton's interpreter.
@@ -89,8 +87,6 @@ class Emulator:
         (``tl.debug_barrier``), not by those that its reductions happen to have when compiled.
     stop : bool
         Whether a launch ends, and ``FoundError`` is raised, at its first error.
-    edit : callable
-        Changes the PTX before it is translated, to plant faults.
     """
 
     def __init__(
@@ -99,19 +95,17 @@ class Emulator:
         order: str = "ascending",
         *,
         seed: int = 1,
-        check: bool = True,
         fusion: bool = True,
         limit: int = 2 * 10**9,
         poison: int = 0x7F,
         asked_only: bool = False,
         stop: bool = False,
-        edit: Callable[[str], str] | None = None,
     ):
         if order not in ORDERS:
             raise ValueError(f"order must be one of {ORDERS}, got {order!r}")
         self.target, self.order = Target(target), ORDERS.index(order)
-        self.seed, self.check, self.fusion, self.limit = seed, check, fusion, limit
-        self.poison, self.edit = poison, edit
+        self.seed, self.fusion, self.limit = seed, fusion, limit
+        self.poison = poison
         self.asked_only, self.stop = asked_only, stop
         self.executables: dict[str, Executable] = {}
         self.memory = Memory(poison)
@@ -150,7 +144,7 @@ class Emulator:
         key = launch.key()
         if key not in self.executables:
             start = time.perf_counter()
-            self.executables[key] = launch.executable(self.edit)
+            self.executables[key] = launch.executable()
             self.compile_seconds += time.perf_counter() - start
         return self.executables[key]
 
@@ -217,7 +211,7 @@ class Emulator:
         profile = np.zeros(len(executable.kernel.blocks), np.uint64)
         context = Ctx(
             allocations=ctypes.addressof(allocations), n_allocations=len(allocations),
-            reports=ctypes.addressof(reports), most_reports=MOST_REPORTS, check=self.check,
+            reports=ctypes.addressof(reports), most_reports=MOST_REPORTS, check=True,
             epoch=self.epoch, launch=self.launches, grid=(ctypes.c_uint32 * 3)(*grid),
             asked_only=self.asked_only, stop=self.stop,
             seed=self.seed * 2654435761 % 2**32 or 1, order=self.order,

@@ -12,7 +12,7 @@ barrier is removed; every mask of an access, and every ``other`` but zero, which
 loads without one; every fill; every atomic becomes a store; every ``<`` in a mask reaches one
 further; every ``torch.full`` or ``zeros`` of a launcher is left unwritten. A fault that changes
 nothing is so proven where the compiled code is the same; every other one that is not found needs a
-reason in ``harmless.py``.
+reason in ``harmless.md``.
 
 A fault is named by its function and by what stands there, so that its verdict stays its own while
 lines move. A barrier is named by what comes before it.
@@ -43,8 +43,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from .harmless import REASONS
-
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "kernels/gpu"
 ACCESSES = ("load", "store", "atomic_add", "atomic_max", "atomic_min", "atomic_xchg", "atomic_cas")
@@ -61,6 +59,7 @@ KINDS = {
     "unwritten": "a launcher's tensor without its values",
 }
 RECORD = Path(__file__).with_name("faults.json")
+HARMLESS = Path(__file__).with_name("harmless.md")
 Row = dict[str, Any]  # of the record: a ``Verdict``
 
 
@@ -89,6 +88,17 @@ class Verdict:
     found: list[str]
     scenario: str = ""  # and target, that showed it
     harmless: str = ""
+
+
+@functools.cache
+def reasons() -> dict[str, str]:
+    """By name of a fault, the paragraph of harmless.md that its name follows."""
+    found: dict[str, str] = {}
+    proof = ""
+    for part in HARMLESS.read_text().split("\n\n"):
+        found |= dict.fromkeys(re.findall(r"^- `(.+)`$", part, re.MULTILINE), proof)
+        proof = " ".join(part.split())
+    return found
 
 
 @functools.cache
@@ -251,7 +261,7 @@ def judge(fault: Fault, sound: dict[str, Any]) -> Verdict:
         return Verdict(fault.name, sorted(set(shown["found"])), shown.get("scenario", ""))
     if fault.kind != "unwritten" and shown["code"] <= sound["code"]:
         return Verdict(fault.name, [], harmless=SAME_CODE)
-    return Verdict(fault.name, [], harmless=REASONS.get(fault.name, ""))
+    return Verdict(fault.name, [], harmless=reasons().get(fault.name, ""))
 
 
 @functools.cache
@@ -294,7 +304,7 @@ def on_record(path: Path = RECORD) -> dict[str, Row]:
     rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
     for row in rows:
         if not row["found"] and row["harmless"] != SAME_CODE:
-            row["harmless"] = REASONS.get(row["name"], "")
+            row["harmless"] = reasons().get(row["name"], "")
     return {row["name"]: row for row in rows}
 
 

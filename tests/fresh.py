@@ -1,0 +1,14 @@
+"""Programs that need a process of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def run(program, warnings="error"):
+    """Standard output of a Python program in a fresh process, warnings being errors."""
+    command = [sys.executable, "-W", warnings, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
