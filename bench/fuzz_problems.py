@@ -18,7 +18,8 @@ from immiscible_fast import (
     linear_sum_assignment,
     solve_assignment,
 )
-from immiscible_fast.backends import cpu, numba_cpu
+from immiscible_fast.cpu import backend as cpu
+from immiscible_fast.cpu import solver
 from tests import checks, families
 
 FAMILIES = {**families.FAMILIES, "wide_range": families.wide_range, "big_m": families.big_m}
@@ -230,7 +231,7 @@ def worked(cost: Any, problem: Problem) -> float:
     if n == 0:
         return 0.0
     exact, tol = problem["method"] == "exact", problem.get("tol", 1.0)
-    solution = numba_cpu.solve(wide[None], exact=exact, tol=tol)
+    solution = solver.solve(wide[None], exact=exact, tol=tol)
     assert solution.work is not None
     allowed, work = budget(n, m), dict(zip(COUNTERS, solution.work[0].tolist(), strict=True))
     over = [f"{name}: {count}, at most {allowed[name]}" for name, count in work.items()

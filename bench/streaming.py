@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from immiscible_fast import fast_assign
-from immiscible_fast.backends import streaming
+from immiscible_fast.streaming import backend as streaming
 
 from . import memory, peers, problems, record, tables
 

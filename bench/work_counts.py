@@ -22,7 +22,8 @@ from immiscible_fast.kernels.cpu.work import COUNTERS
 from torch.utils.flop_counter import FlopCounterMode
 
 from immiscible_fast import fast_assign
-from immiscible_fast.backends import annealed_sinkhorn, numba_cpu
+from immiscible_fast.cpu import sinkhorn as annealed_sinkhorn
+from immiscible_fast.cpu import solver as cpu_solver
 
 from . import problems
 
@@ -88,7 +89,7 @@ def counted(family: str, n: int, method: str, rows: int | None = None) -> Counts
         with patch.object(annealed_sinkhorn, "updated", wraps=annealed_sinkhorn.updated) as calls:
             prices = annealed_sinkhorn.column_prices(cost)
         updates = calls.call_count
-    solution = numba_cpu.solve(cost, exact=method == "exact", tol=TOL, prices=prices)
+    solution = cpu_solver.solve(cost, exact=method == "exact", tol=TOL, prices=prices)
     assert solution.work is not None
     counts = dict(zip(COUNTERS, solution.work[0].tolist(), strict=True))
     scans = sum(counts[name] for name in COUNTERS if name in ROWS_READ)

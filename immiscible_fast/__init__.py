@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .assignment import Assignment, solve_assignment
-    from .diffusion import Diffused, diffuse
-    from .drop_in import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
-    from .entropic import Coupling, sinkhorn
-    from .noise import assign_noise, assign_noise_
-    from .pairing import fast_assign
-    from .pairwise import pairwise_cost
+    from .api.assign_noise import assign_noise, assign_noise_
+    from .api.diffuse import Diffused, diffuse
+    from .api.fast_assign import fast_assign
+    from .api.pairwise_cost import pairwise_cost
+    from .api.sinkhorn import Coupling, sinkhorn
+    from .api.solve_assignment import Assignment, solve_assignment
+    from .api.warmup import warmup
+    from .compat import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
+    from .statistics import AssignmentStats
     from .training.best_of_k import select_noise
     from .training.pool import NoisePool
     from .training.prefetch import prefetch
     from .training.ranks import rank_generator, ranks_draw_alike
-    from .training.statistics import AssignmentStats
     from .training.together import assign_many
     from .training.whole_set import PairedDataset, pair_dataset
     from .training.windows import windowed
-    from .warming import warmup
 
 __version__ = "0.1.0"
 
@@ -60,29 +60,29 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Assignment": "assignment",
-    "AssignmentStats": "training.statistics",
-    "Coupling": "entropic",
-    "Diffused": "diffusion",
+    "Assignment": "api.solve_assignment",
+    "AssignmentStats": "statistics",
+    "Coupling": "api.sinkhorn",
+    "Diffused": "api.diffuse",
     "NoisePool": "training.pool",
     "PairedDataset": "training.whole_set",
     "assign_many": "training.together",
-    "assign_noise": "noise",
-    "assign_noise_": "noise",
-    "assignment_to_indices": "drop_in",
-    "batch_linear_assignment": "drop_in",
-    "diffuse": "diffusion",
-    "fast_assign": "pairing",
-    "linear_sum_assignment": "drop_in",
+    "assign_noise": "api.assign_noise",
+    "assign_noise_": "api.assign_noise",
+    "assignment_to_indices": "compat",
+    "batch_linear_assignment": "compat",
+    "diffuse": "api.diffuse",
+    "fast_assign": "api.fast_assign",
+    "linear_sum_assignment": "compat",
     "pair_dataset": "training.whole_set",
-    "pairwise_cost": "pairwise",
+    "pairwise_cost": "api.pairwise_cost",
     "prefetch": "training.prefetch",
     "rank_generator": "training.ranks",
     "ranks_draw_alike": "training.ranks",
     "select_noise": "training.best_of_k",
-    "sinkhorn": "entropic",
-    "solve_assignment": "assignment",
-    "warmup": "warming",
+    "sinkhorn": "api.sinkhorn",
+    "solve_assignment": "api.solve_assignment",
+    "warmup": "api.warmup",
     "windowed": "training.windows",
 }
 

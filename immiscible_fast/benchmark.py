@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .assignment import Assignment, solve_assignment
+from .api.fast_assign import fast_assign
+from .api.solve_assignment import Assignment, solve_assignment
 from .choices import Method
-from .pairing import fast_assign
 from .progress import shown_steps
 
 TODAY = "cdist + scipy"

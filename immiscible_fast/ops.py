@@ -9,27 +9,15 @@ problems of all calls become those of one.
 from __future__ import annotations
 
 import functools
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .backends.select import on_gpu
-from .backends.solution import Answer
+from . import cost_limit
+from .dispatch import backend, module
+from .types import Answer
 from .validation import is_traced
-
-
-def backend(tensor: Tensor, method: str = "auto") -> Any:
-    """The module that solves this tensor; SciPy is on the CPU wherever the tensor is."""
-    if method == "streaming":
-        return _module("streaming")
-    return _module("triton_gpu" if method != "scipy" and on_gpu(tensor) else "cpu")
-
-
-@functools.cache
-def _module(name: str) -> Any:
-    return import_module(f".backends.{name}", __package__)
 
 
 def solve(cost: Tensor, method: str, tol: float) -> Answer:
@@ -59,16 +47,16 @@ def assign(
 
 def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
     """Index (n,) of two plain tensors (n, ...), see ``validation.is_plain_pair``, on the CPU."""
-    index: Tensor = _module("cpu").assign_plain(x, noise, metric, method, tol)
+    index: Tensor = module("cpu").assign_plain(x, noise, metric, method, tol)
     return index
 
 
 def columns(cost: Tensor, maximize: bool, limit: float, *, check: bool) -> Tensor:
-    """Column of each row of (B, n, m) costs, (B, n), or -1; see ``backends.limit``."""
+    """Column of each row of (B, n, m) costs, (B, n), or -1; see ``cost_limit``."""
     if is_traced(cost):
         index: Tensor = torch.ops.immiscible_fast.columns(cost, maximize, limit, check)
     else:
-        index = _module("limit").tensor_columns(cost, maximize, limit, check)
+        index = cost_limit.tensor_columns(cost, maximize, limit, check)
     return index
 
 
@@ -147,7 +135,7 @@ def _(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-u
 
 @_define("columns(Tensor cost, bool maximize, float limit, bool check) -> Tensor")
 def _columns_op(cost, maximize, limit, check):  # type: ignore[no-untyped-def]
-    return _module("limit").tensor_columns(cost, maximize, limit, check)
+    return cost_limit.tensor_columns(cost, maximize, limit, check)
 
 
 @_columns_op

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from immiscible_fast import fast_assign, solve_assignment
-from immiscible_fast.backends import cpu, select
+from immiscible_fast import devices, fast_assign, solve_assignment
+from immiscible_fast.cpu import backend as cpu
 from immiscible_fast.ops import backend
 
 CPU = torch.zeros(1)
@@ -29,12 +29,12 @@ MPS = SimpleNamespace(device=torch.device("mps"), is_cuda=False, is_cpu=False)
 )
 def test_the_device_and_the_environment_choose(monkeypatch, tensor, wanted, takes):
     monkeypatch.setenv("IMMISCIBLE_BACKEND", wanted)
-    monkeypatch.setattr(select, "why_no_triton", lambda device: "")
-    assert select.on_gpu(tensor) is takes
+    monkeypatch.setattr(devices, "why_no_triton", lambda device: "")
+    assert devices.on_gpu(tensor) is takes
 
 
 def test_without_triton_the_cpu_solves(monkeypatch):
-    monkeypatch.setattr(select, "why_no_triton", lambda device: "Triton is not installed")
+    monkeypatch.setattr(devices, "why_no_triton", lambda device: "Triton is not installed")
     assert backend(CUDA) is cpu
 
 
@@ -51,18 +51,18 @@ def test_an_unknown_backend_is_an_error(monkeypatch):
 
 
 def test_the_warning_comes_once_and_names_the_device(monkeypatch):
-    monkeypatch.setattr(select, "_WARNED", set())
-    monkeypatch.setattr(select, "why_no_triton", lambda device: "Triton is not installed")
+    monkeypatch.setattr(devices, "_WARNED", set())
+    monkeypatch.setattr(devices, "why_no_triton", lambda device: "Triton is not installed")
     with pytest.warns(UserWarning, match="tensors on cuda on the CPU.*Triton is not installed"):
-        select.warn_solved_on_cpu(CUDA.device)
-    select.warn_solved_on_cpu(CUDA.device)  # a second one would be an error here
+        devices.warn_solved_on_cpu(CUDA.device)
+    devices.warn_solved_on_cpu(CUDA.device)  # a second one would be an error here
 
 
 @pytest.fixture
 def _fresh():
-    select.why_no_triton.cache_clear()
+    devices.why_no_triton.cache_clear()
     yield
-    select.why_no_triton.cache_clear()
+    devices.why_no_triton.cache_clear()
 
 
 @pytest.mark.usefixtures("_fresh")
@@ -81,12 +81,12 @@ def test_old_tritons_and_devices_are_left_to_the_cpu(monkeypatch, version, capab
     monkeypatch.setattr(pytest.importorskip("triton"), "__version__", version)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(select, "_WARNED", set())
+    monkeypatch.setattr(devices, "_WARNED", set())
     assert (backend(CUDA) is cpu) is bool(why)
     with pytest.warns(UserWarning, match=f"tensors on cuda on the CPU.*{why}"):
-        select.warn_solved_on_cpu(CUDA.device)
+        devices.warn_solved_on_cpu(CUDA.device)
 
 
 def test_setup_names_the_oldest_triton_that_is_taken():
     setup = (Path(__file__).parent.parent / "setup.py").read_text()
-    assert f"triton>={'.'.join(map(str, select.OLDEST_TRITON))};" in setup
+    assert f"triton>={'.'.join(map(str, devices.OLDEST_TRITON))};" in setup

@@ -13,7 +13,7 @@ from families import LISTED, make
 from fresh import run
 
 from immiscible_fast import Assignment, solve_assignment
-from immiscible_fast.backends import numba_cpu, quantised
+from immiscible_fast.cpu import int8, solver
 
 METHODS = ("exact", "auction", "sinkhorn", "scipy")
 MIXED = ("uniform", "rows_all_equal", "machol_wien", "two_valued", "zeros", "images_and_noise")
@@ -61,8 +61,8 @@ def test_a_batch_of_unlike_scales_is_solved_problem_by_problem(scales, dtype, rn
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 def test_the_number_of_threads_changes_no_bit(threads, rng):
     costs = rng.normal(size=(50, 64, 64))
-    one = numba_cpu.solve(costs, exact=True, tol=0.01, threads=1)
-    several = numba_cpu.solve(costs, exact=True, tol=0.01, threads=threads)
+    one = solver.solve(costs, exact=True, tol=0.01, threads=1)
+    several = solver.solve(costs, exact=True, tol=0.01, threads=threads)
     for a, b in zip(one, several, strict=True):
         assert np.array_equal(a, b)
 
@@ -72,7 +72,7 @@ def test_starting_prices_are_not_modified_and_need_not_be_good(dtype, rng):
     costs = rng.normal(size=(3, 40, 40)).astype(dtype)
     prices = rng.normal(size=(3, 40))
     kept = prices.copy()
-    warm = numba_cpu.solve(costs, exact=False, tol=0.01, prices=prices)
+    warm = solver.solve(costs, exact=False, tol=0.01, prices=prices)
     assert np.array_equal(prices, kept)
     for cost, *answer in zip(costs, *map(torch.from_numpy, warm[:5]), strict=True):
         assert_within(cost, Assignment(*answer), 0.01)
@@ -80,15 +80,15 @@ def test_starting_prices_are_not_modified_and_need_not_be_good(dtype, rng):
 
 def test_a_large_batch_is_spread_over_threads_and_still_right(rng, monkeypatch):
     names = set()
-    solve_range = numba_cpu.solve_range
+    solve_range = solver.solve_range
 
     def noted(*args):
         if args[1] < args[2]:  # else it only compiles
             names.add(threading.current_thread().name)
         return solve_range(*args)
 
-    monkeypatch.setattr(numba_cpu, "solve_range", noted)
-    monkeypatch.setattr(numba_cpu, "_available_cores", lambda: 4)
+    monkeypatch.setattr(solver, "solve_range", noted)
+    monkeypatch.setattr(solver, "_available_cores", lambda: 4)
     costs = rng.random((40, 60, 60))
     answers = solve(costs)
     assert "MainThread" not in names
@@ -142,8 +142,8 @@ def test_where_no_thread_can_be_started_the_caller_solves(available, rng, monkey
     """As the system says it when a container's limit of processes is reached."""
     costs = rng.random((6, 130, 140)), rng.random((1, 1100, 1100))
     x = torch.from_numpy(rng.random((1, 700, 800), dtype=np.float32))
-    wanted = [numba_cpu.solve(cost, exact=True, tol=1.0, threads=3).cost for cost in costs]
-    samples = quantised.product(x, x, 1.0, 0.01) if quantised.supported() else None
+    wanted = [solver.solve(cost, exact=True, tol=1.0, threads=3).cost for cost in costs]
+    samples = int8.product(x, x, 1.0, 0.01) if int8.supported() else None
     started = []
 
     def start(thread):
@@ -156,12 +156,12 @@ def test_where_no_thread_can_be_started_the_caller_solves(available, rng, monkey
     monkeypatch.setattr(threading.Thread, "start", start)
     for cost, want in zip(costs, wanted, strict=True):
         started.clear()
-        assert np.array_equal(numba_cpu.solve(cost, exact=True, tol=1.0, threads=3).cost, want)
+        assert np.array_equal(solver.solve(cost, exact=True, tol=1.0, threads=3).cost, want)
         assert len(started) == available
     if samples is not None:
         started.clear()
         monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-        assert torch.equal(quantised.product(x, x, 1.0, 0.01), samples)
+        assert torch.equal(int8.product(x, x, 1.0, 0.01), samples)
         assert len(started) == available
 
 

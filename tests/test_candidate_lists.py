@@ -19,7 +19,7 @@ from immiscible_fast.kernels.cpu import solver
 from numba import njit
 
 from immiscible_fast import Assignment, solve_assignment
-from immiscible_fast.backends import numba_cpu
+from immiscible_fast.cpu import solver as cpu_solver
 
 SHAPES = ((16, 16), (17, 17), (30, 30), (64, 64), (65, 65), (100, 100), (20, 30), (60, 100))
 
@@ -44,23 +44,23 @@ def listed_solver():
         entry = solver.make_solver(f"lists from 16 columns on {solver._source_digest()}")
         solve_range = njit(cache=True, nogil=True)(renamed(entry.py_func))
         for dtype in ("float32", "float64"):
-            numba_cpu_solve(solve_range, np.ones((1, 1, 16), dtype), exact=True, tol=0.1)
+            solve_with(solve_range, np.ones((1, 1, 16), dtype), exact=True, tol=0.1)
     return solve_range
 
 
-def numba_cpu_solve(solve_range, costs, **options):
+def solve_with(solve_range, costs, **options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba_cpu, "solve_range", solve_range)
-        return numba_cpu.solve(costs, **options)
+        patch.setattr(cpu_solver, "solve_range", solve_range)
+        return cpu_solver.solve(costs, **options)
 
 
 @pytest.fixture
 def solve(listed_solver):
     def solve_one(cost, exact=True, tol=0.01):
-        solution = numba_cpu_solve(listed_solver, cost[None], exact=exact, tol=tol)
+        solution = solve_with(listed_solver, cost[None], exact=exact, tol=tol)
         assert solution.work is not None
         fields = (torch.from_numpy(field)[0] for field in solution[:5])
-        return Assignment(*fields), dict(zip(numba_cpu.COUNTERS, solution.work[0], strict=True))
+        return Assignment(*fields), dict(zip(cpu_solver.COUNTERS, solution.work[0], strict=True))
 
     return solve_one
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from immiscible_fast.backends.select import OLDEST_TRITON
+from immiscible_fast.devices import OLDEST_TRITON
 
 pytest.importorskip("triton")
 

@@ -26,7 +26,7 @@ from immiscible_fast import (
     pairwise_cost,
     solve_assignment,
 )
-from immiscible_fast.backends import triton_gpu
+from immiscible_fast.gpu import backend as gpu_backend
 
 pytestmark = pytest.mark.emulated
 METHODS = ("exact", "auction", "sinkhorn")
@@ -41,7 +41,7 @@ def gpu(monkeypatch):
     """CPU tensors, too, go to the GPU's backend, and memory that nobody wrote holds NaN."""
     monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
     if not torch.cuda.is_available():  # small problems, and the interpreter is slow
-        monkeypatch.setattr(triton_gpu, "sinkhorn", partial(triton_gpu.sinkhorn, updates=8))
+        monkeypatch.setattr(gpu_backend, "sinkhorn", partial(gpu_backend.sinkhorn, updates=8))
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # poisons what torch.empty gives
     yield
@@ -194,7 +194,7 @@ def test_products_follow_the_switches_of_torch():
     """In a process of its own: torch keeps which of its names for them was used."""
     program = """
 import torch
-from immiscible_fast.backends.triton_gpu import _precision
+from immiscible_fast.gpu.backend import _precision
 device = torch.device("cpu")
 assert _precision(device) == "tf32x3"
 torch.set_float32_matmul_precision("high")
@@ -251,7 +251,7 @@ def test_labels_are_kept(rng, gpu_device):
     labels[1] = 3
     labels[1, 4] = -7
     places = (part.to(gpu_device) for part in (x, noise))
-    index, converged, _ = triton_gpu.assign(*places, labels.to(gpu_device), "dot", "exact", 0.01)
+    index, converged, _ = gpu_backend.assign(*places, labels.to(gpu_device), "dot", "exact", 0.01)
     index = index.cpu()
     assert converged.tolist() == [True, True]
     assert_bijection(index, 21)
@@ -271,7 +271,7 @@ def test_noise_that_is_not_finite_still_gives_a_bijection(rng, gpu_device):
         assert_bijection(fast_assign(x, noise).cpu(), 9)
         with pytest.raises(ValueError, match="noise must be finite"):
             fast_assign(x, noise, check=True)
-    index, converged, _ = triton_gpu.assign(x[None], noise[None], None, "dot", "auto", 0.01)
+    index, converged, _ = gpu_backend.assign(x[None], noise[None], None, "dot", "auto", 0.01)
     assert_bijection(index[0].cpu(), 9)
     assert converged.tolist() == [False]
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from immiscible_fast import solve_assignment
-from immiscible_fast.backends import numba_cpu
+from immiscible_fast.cpu import solver
 
 # Points on a line: shortest paths are long, and there is one for nearly every row.
 HARD = """
 import signal, sys, threading, time
 import numpy as np, torch
 from immiscible_fast import solve_assignment, linear_sum_assignment
-from immiscible_fast.backends import numba_cpu
+from immiscible_fast.cpu import solver
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 rng = np.random.default_rng(0)
 shape = {shape}
@@ -80,20 +80,20 @@ def test_a_short_solve_starts_no_thread(monkeypatch):
     def refuse(*_):
         raise AssertionError("a thread for a short solve")
 
-    monkeypatch.setattr(numba_cpu, "_watch", refuse)
+    monkeypatch.setattr(solver, "_watch", refuse)
     solve_assignment(torch.rand(1024, 1024))
 
 
 def test_a_long_solve_off_the_main_thread_starts_no_other():
     names = set()
     cost = np.random.default_rng(0).random((1100, 1100), dtype=np.float32)
-    original = numba_cpu.solve_range
+    original = solver.solve_range
 
     def noted(*args):
         names.add(threading.current_thread().name)
         return original(*args)
 
-    numba_cpu.solve_range = noted
+    solver.solve_range = noted
     try:
         thread = threading.Thread(
             target=solve_assignment, args=(torch.from_numpy(cost),), name="caller"
@@ -101,5 +101,5 @@ def test_a_long_solve_off_the_main_thread_starts_no_other():
         thread.start()
         thread.join()
     finally:
-        numba_cpu.solve_range = original
+        solver.solve_range = original
     assert names == {"caller"}

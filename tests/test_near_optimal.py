@@ -56,10 +56,10 @@ def test_batches_of_small_problems_keep_the_tolerance(method, rng):
 
 
 def test_a_looser_tolerance_does_less_work_and_a_tighter_one_pays_less(rng):
-    from immiscible_fast.backends import numba_cpu
+    from immiscible_fast.cpu import solver
 
     costs = make("images_and_noise", rng, 200, 200)[None]
-    loose, tight = (numba_cpu.solve(costs, exact=False, tol=tol) for tol in (1.0, 1e-4))
+    loose, tight = (solver.solve(costs, exact=False, tol=tol) for tol in (1.0, 1e-4))
     assert loose.work is not None
     assert tight.work is not None
     assert loose.work[0].sum() < tight.work[0].sum()
@@ -71,7 +71,7 @@ def test_sinkhorn_prices_alone_prove_a_close_bound(n, rng):
     """The prices before the auction: good duals are what Sinkhorn is for."""
     from checks import lower_bound
 
-    from immiscible_fast.backends import annealed_sinkhorn
+    from immiscible_fast.cpu import sinkhorn as annealed_sinkhorn
 
     costs = rng.normal(size=(3, n, n))
     prices = annealed_sinkhorn.column_prices(costs)
@@ -82,7 +82,7 @@ def test_sinkhorn_prices_alone_prove_a_close_bound(n, rng):
 
 
 def test_sinkhorn_prices_do_not_depend_on_scale_and_offset(rng):
-    from immiscible_fast.backends import annealed_sinkhorn
+    from immiscible_fast.cpu import sinkhorn as annealed_sinkhorn
 
     costs = rng.normal(size=(2, 30, 40))
     prices = annealed_sinkhorn.column_prices(costs)
@@ -93,7 +93,7 @@ def test_sinkhorn_prices_do_not_depend_on_scale_and_offset(rng):
 
 @pytest.mark.parametrize("shape", [(1, 30, 30), (3, 20, 27), (2, 1, 5)])
 def test_one_exponential_updates_as_two_do(shape, rng):
-    from immiscible_fast.backends import annealed_sinkhorn
+    from immiscible_fast.cpu import sinkhorn as annealed_sinkhorn
 
     batch, n, m = shape
     cost = torch.from_numpy(rng.normal(size=shape).astype(np.float32))

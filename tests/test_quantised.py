@@ -9,10 +9,11 @@ from checks import optimum, spread
 from samples import assert_bijection, naive, total
 
 from immiscible_fast import fast_assign
-from immiscible_fast.backends import cpu, quantised
+from immiscible_fast.cpu import backend as cpu
+from immiscible_fast.cpu import int8
 
 METHODS = ("auction", "sinkhorn")
-needs_vnni = pytest.mark.skipif(not quantised.supported(), reason="no AVX-512 VNNI here")
+needs_vnni = pytest.mark.skipif(not int8.supported(), reason="no AVX-512 VNNI here")
 
 
 def draw(rng, *shape, dtype=torch.float32):
@@ -29,14 +30,14 @@ def images(rng, n, dim):
 def always(monkeypatch):
     """Quantised costs at sizes of which tests can afford many; how often they were tried."""
     calls = []
-    real = quantised.product
+    real = int8.product
 
     def counted(*arguments):
         calls.append(real(*arguments))
         return calls[-1]
 
-    monkeypatch.setattr(quantised, "pays", lambda n, dim, tol: tol >= quantised.LEAST_TOL)
-    monkeypatch.setattr(quantised, "product", counted)
+    monkeypatch.setattr(int8, "pays", lambda n, dim, tol: tol >= int8.LEAST_TOL)
+    monkeypatch.setattr(int8, "product", counted)
     return calls
 
 
@@ -75,7 +76,7 @@ def test_costs_are_close_to_those_in_float64(shape, dtype, rng):
     batch, n, dim = shape
     x = torch.stack([images(rng, n, dim) for _ in range(batch)]).to(dtype)
     noise = draw(rng, *shape, dtype=dtype)
-    cost = quantised.product(x, noise, -2.0, 0.02)
+    cost = int8.product(x, noise, -2.0, 0.02)
     assert cost is not None
     want = centred(-2 * x.double() @ noise.double().mT)
     assert cost.shape == want.shape
@@ -84,11 +85,11 @@ def test_costs_are_close_to_those_in_float64(shape, dtype, rng):
 
 def test_views_and_threads_change_no_bit(rng, monkeypatch):
     x, noise = images(rng, 90, 6000)[None], draw(rng, 1, 90, 6000)
-    want = quantised.product(x, noise, -1.0, 0.02)
-    assert torch.equal(quantised.product(x, noise.mT.contiguous().mT, -1.0, 0.02), want)
-    assert torch.equal(quantised.product(x, noise.expand(2, 90, 6000)[1:], -1.0, 0.02), want)
+    want = int8.product(x, noise, -1.0, 0.02)
+    assert torch.equal(int8.product(x, noise.mT.contiguous().mT, -1.0, 0.02), want)
+    assert torch.equal(int8.product(x, noise.expand(2, 90, 6000)[1:], -1.0, 0.02), want)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert torch.equal(quantised.product(x, noise, -1.0, 0.02), want)
+    assert torch.equal(int8.product(x, noise, -1.0, 0.02), want)
 
 
 def test_coordinates_that_dwarf_the_others_are_refused(rng, always):
@@ -172,24 +173,24 @@ def test_equal_samples_and_zeros_are_no_trouble(rng, always):
 
 
 def test_small_narrow_and_strict_problems_stay_in_float32(monkeypatch):
-    monkeypatch.setattr(quantised, "supported", lambda: True)
+    monkeypatch.setattr(int8, "supported", lambda: True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert quantised.pays(1024, 3072, 0.01)
-    assert not quantised.pays(64, 3072, 0.01)
-    assert not quantised.pays(1024, 64, 0.01)
-    assert not quantised.pays(1024, 1 << 18, 0.01)  # sums might pass 32 bits
-    assert not quantised.pays(1024, 3072, 0.001)
+    assert int8.pays(1024, 3072, 0.01)
+    assert not int8.pays(64, 3072, 0.01)
+    assert not int8.pays(1024, 64, 0.01)
+    assert not int8.pays(1024, 1 << 18, 0.01)  # sums might pass 32 bits
+    assert not int8.pays(1024, 3072, 0.001)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert quantised.pays(1024, 3072, 0.01)
-    assert not quantised.pays(512, 3072, 0.01)
-    monkeypatch.setattr(quantised, "supported", lambda: False)
-    assert not quantised.pays(1024, 3072, 0.01)
+    assert int8.pays(1024, 3072, 0.01)
+    assert not int8.pays(512, 3072, 0.01)
+    monkeypatch.setattr(int8, "supported", lambda: False)
+    assert not int8.pays(1024, 3072, 0.01)
 
 
 @needs_vnni
 def test_sums_reach_the_largest_that_are_allowed():
-    most = torch.full((2, quantised.LARGEST_DIM), 127, dtype=torch.int8)
-    assert torch._int_mm(most, -most.T)[0, 0] == -(127**2) * quantised.LARGEST_DIM
+    most = torch.full((2, int8.LARGEST_DIM), 127, dtype=torch.int8)
+    assert torch._int_mm(most, -most.T)[0, 0] == -(127**2) * int8.LARGEST_DIM
 
 
 def test_the_solver_takes_costs_in_eight_bits_by_itself(rng):
@@ -197,5 +198,5 @@ def test_the_solver_takes_costs_in_eight_bits_by_itself(rng):
     rounded = cpu.assignment_cost(x, noise, "dot", "auction", 0.01)
     plain = cpu.assignment_cost(x, noise, "dot")
     assert torch.equal(plain, cpu.assignment_cost(x, noise, "dot", "exact", 0.01))
-    wanted = quantised.pays(256, 256, 0.01)
+    wanted = int8.pays(256, 256, 0.01)
     assert torch.equal(centred(rounded), centred(plain)) != wanted

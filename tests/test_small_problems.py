@@ -10,8 +10,8 @@ from families import FAMILIES, make, wide_range
 from immiscible_fast.kernels.cpu.solver import SMALL, SMALL_COLUMNS, SMALL_ROWS
 
 from immiscible_fast import linear_sum_assignment, solve_assignment
-from immiscible_fast.backends import numba_cpu
-from immiscible_fast.backends.transpose import TILE, inverse, transposed
+from immiscible_fast.cpu import solver
+from immiscible_fast.rectangular import TILE, inverse, transposed
 
 SHAPES = ((1, 1), (1, 9), (5, 5), (15, 16), (16, 16), (17, 17), (20, 63), (32, 32), (63, 64))
 SHAPES = (*SHAPES, (SMALL, SMALL), (SMALL + 1, SMALL + 1), (3, SMALL + 1), (40, 17), (20, 3))
@@ -73,7 +73,7 @@ def test_batches_that_large_entries_would_drown_are_still_paid_exactly(shape, dt
     """Prices that an auction has raised alike are zero in the end, but have cost digits."""
     for _ in range(60):
         costs = np.stack([wide_range(rng, *shape[1:]) for _ in range(shape[0])]).astype(dtype)
-        for cost, index in zip(costs, numba_cpu.assign(costs), strict=True):
+        for cost, index in zip(costs, solver.assign(costs), strict=True):
             assert total(cost, index) == pytest.approx(optimum(cost), rel=1e-9, abs=0)
 
 
@@ -88,7 +88,7 @@ def test_costs_near_the_ends_of_float64(rng):
 def test_arrays_that_are_locked_or_unaligned_compile_nothing_new(dtype, rng):
     cost = rng.random((20, 20)).astype(dtype)
     best = linear_sum_assignment(cost)[1]
-    kinds = len(numba_cpu.solve_range.overloads), len(numba_cpu.assign_small.overloads)
+    kinds = len(solver.solve_range.overloads), len(solver.assign_small.overloads)
     locked = cost.copy()
     locked.flags.writeable = False
     buffer = np.empty(cost.nbytes + 1, np.uint8)
@@ -96,7 +96,7 @@ def test_arrays_that_are_locked_or_unaligned_compile_nothing_new(dtype, rng):
     unaligned[:] = cost
     for view in (locked, unaligned, np.asfortranarray(cost)):
         assert np.array_equal(linear_sum_assignment(view)[1], best)
-    now = len(numba_cpu.solve_range.overloads), len(numba_cpu.assign_small.overloads)
+    now = len(solver.solve_range.overloads), len(solver.assign_small.overloads)
     assert now[0] <= kinds[0] + 1  # the other entry, if nothing has called it yet
     assert now[1] == kinds[1]
 

@@ -9,8 +9,9 @@ import torch
 from checks import optimum
 from samples import METHODS, METRICS, draw, naive, total
 
-from immiscible_fast import AssignmentStats, assign_noise, assign_noise_, fast_assign, pairing
-from immiscible_fast.backends import triton_gpu
+from immiscible_fast import AssignmentStats, assign_noise, assign_noise_, fast_assign
+from immiscible_fast.api import fast_assign as pairing
+from immiscible_fast.gpu import backend as gpu
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -69,14 +70,14 @@ def test_the_gap_of_the_kernels_is_in_units_of_the_metric(labelled, rng, gpu_dev
     metric = "sqeuclidean"  # for which they multiply
     x, noise = (draw(rng, 2, 6, 4, dtype=torch.float32).to(gpu_device) for _ in range(2))
     labels = torch.from_numpy(rng.integers(0, 2, (2, 6))).to(gpu_device) if labelled else None
-    index, _, gap = triton_gpu.assign(x, noise, labels, metric, "auction", 0.5, True)
+    index, _, gap = gpu.assign(x, noise, labels, metric, "auction", 0.5, True)
     for b in range(2):
         cost = naive(x[b].cpu(), noise[b].cpu(), metric)
         limited = cost if labels is None else cost + 1e6 * (labels[b][:, None] != labels[b]).cpu()
         excess = total(cost, index[b].cpu()) - optimum(limited.numpy())
         assert float(gap[b]) >= excess - 1e-4
         assert float(gap[b]) <= 6 * 2 * cost.std()  # as tol says, and some
-    assert triton_gpu.assign(x, noise, labels, metric, "auction", 0.5)[2].isinf().all()
+    assert gpu.assign(x, noise, labels, metric, "auction", 0.5)[2].isinf().all()
 
 
 def test_a_compiler_and_fake_tensors_see_the_statistics(rng):

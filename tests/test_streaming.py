@@ -11,8 +11,9 @@ from sample_families import FAMILIES
 from scipy.optimize import linear_sum_assignment
 
 from immiscible_fast import assign_noise, fast_assign, pairwise_cost, solve_assignment
-from immiscible_fast.backends import block_passes, blocks, memory, streaming
 from immiscible_fast.choices import METRICS
+from immiscible_fast.streaming import backend as streaming
+from immiscible_fast.streaming import blocks, memory, passes
 
 # Costs that differ, but for constants of rows and columns, by less than float32 shows: what is
 # found is proven as ever, and the gap is as large as the errors.
@@ -103,7 +104,7 @@ def test_a_finer_tolerance_gives_a_smaller_gap():
 
 
 def test_several_threads_give_an_answer_within_the_certificate(monkeypatch):
-    monkeypatch.setattr(block_passes, "THREADED", 1)
+    monkeypatch.setattr(passes, "THREADED", 1)
     torch.set_num_threads(2)
     x, noise = samples("smooth", 3, 600)
     check(x, noise, "sqeuclidean", streaming.solve(x, noise, "sqeuclidean", 0.01), 0.01)
@@ -160,9 +161,9 @@ def test_passes_by_torch_and_compiled_ones_agree():
     for m in (65, 300, 2000):
         cost, price = torch.randn(20, m, generator=generator), torch.randn(m, generator=generator)
         rows, mass = np.arange(20), np.zeros(m, np.float32)
-        one, other = block_passes.new_lists(20, 64), block_passes.new_lists(20, 64)
+        one, other = passes.new_lists(20, 64), passes.new_lists(20, 64)
         shorten(cost.numpy(), rows, 0, 20, price.numpy(), *one)
-        block_passes.shorten_by_torch(cost, rows, price, other)
+        passes.shorten_by_torch(cost, rows, price, other)
         for q in range(20):
             assert set(one.index[q]) == set(other.index[q])
             assert np.array_equal(one.value[q], cost.numpy()[q, one.index[q].astype(np.int64)])
@@ -170,14 +171,14 @@ def test_passes_by_torch_and_compiled_ones_agree():
             assert one.bound[q] <= beyond.min() and other.bound[q] == beyond.min()
             assert one.bound[q] >= (cost + price)[q].numpy()[one.index[q].astype(np.int64)].max()
         add_mass(cost.numpy(), 0, 20, price.numpy(), 0.3, mass)
-        wanted = block_passes.mass_by_torch(cost.double(), price.double(), 0.3)
+        wanted = passes.mass_by_torch(cost.double(), price.double(), 0.3)
         assert np.allclose(mass, wanted, rtol=2e-3, atol=1e-7)  # a short series
 
 
 def test_lists_of_equal_rows_differ_where_all_costs_tie():
     from immiscible_fast.kernels.cpu.shortlists import shorten
 
-    lists = block_passes.new_lists(50, 16)
+    lists = passes.new_lists(50, 16)
     zeros = np.zeros((50, 1000), np.float32)
     shorten(zeros, np.arange(50), 0, 50, zeros[0], *lists)
     assert (lists.count == 16).all() and (lists.bound == 0).all()
@@ -185,9 +186,7 @@ def test_lists_of_equal_rows_differ_where_all_costs_tie():
 
 
 def test_by_torch_alone_as_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(
-        block_passes.BlockPasses, "compiled", property(lambda self: False), raising=True
-    )
+    monkeypatch.setattr(passes.BlockPasses, "compiled", property(lambda self: False), raising=True)
     x, noise = samples("smooth", 9, 300)
     check(x, noise, "sqeuclidean", streaming.solve(x, noise, "sqeuclidean", 0.01), 0.01)
 

@@ -13,7 +13,7 @@ from numba import njit
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from immiscible_fast.backends import numba_cpu
+from immiscible_fast.cpu import solver
 
 TIED = ("all_equal", "two_valued", "small_integers", "modular", "blocks", "diagonal", "sparse_ties")
 
@@ -61,7 +61,7 @@ def test_tight_pairs_are_matched_and_nearly_as_many_as_can_be(family, dtype, rng
 @pytest.mark.parametrize("family", ["all_equal", "zeros", "rows_all_equal", "diagonal", "offset"])
 def test_what_ties_solve_takes_neither_bids_nor_paths(family, rng):
     cost = make(family, rng, 300, 300, "float32")
-    counted = numba_cpu.solve(cost[None], exact=True, tol=0.01).work[0]
+    counted = solver.solve(cost[None], exact=True, tol=0.01).work[0]
     work = dict(zip(COUNTERS, counted.tolist(), strict=True))
     assert work["bids"] == work["paths"] == work["row_relaxations"] == 0
     assert work["dual_scans"] + work["tie_scans"] <= 1500  # 450 as a rule, 950 in one of 1000

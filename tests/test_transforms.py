@@ -18,7 +18,8 @@ from immiscible_fast import (
     pairwise_cost,
     solve_assignment,
 )
-from immiscible_fast.backends import cpu, quantised
+from immiscible_fast.cpu import backend as cpu
+from immiscible_fast.cpu import int8
 
 PER_CALL = pytest.mark.filterwarnings("ignore:There is a performance drop")  # before torch 2.5
 
@@ -127,10 +128,10 @@ def test_subclasses_of_tensors_are_solved_as_tensors(pair):
 
 @pytest.mark.parametrize("method", ["exact", "auction", "sinkhorn", "scipy"])
 def test_a_default_device_is_not_where_the_work_is_done(method, rng, monkeypatch):
-    monkeypatch.setattr(quantised, "pays", lambda *sizes: quantised.supported())
+    monkeypatch.setattr(int8, "pays", lambda *sizes: int8.supported())
     x, noise = torch.from_numpy(rng.normal(size=(2, 300, 260))).float()
     want = fast_assign(x, noise, method=method), solve_assignment(x @ noise.mT, method=method)
-    quantised.supported.cache_clear()
+    int8.supported.cache_clear()
     with torch.device("meta"):
         assert torch.equal(fast_assign(x, noise, method=method), want[0])
         assert torch.equal(solve_assignment(x @ noise.mT, method=method).index, want[1].index)
@@ -139,6 +140,6 @@ def test_a_default_device_is_not_where_the_work_is_done(method, rng, monkeypatch
 
 
 def test_products_in_eight_bits_are_for_samples_on_the_cpu(monkeypatch):
-    monkeypatch.setattr(quantised, "pays", lambda *sizes: pytest.fail("asked of another device"))
+    monkeypatch.setattr(int8, "pays", lambda *sizes: pytest.fail("asked of another device"))
     x = torch.empty(1, 300, 300, device="meta")
     assert cpu.assignment_cost(x, x, "dot", "auction", 0.01).shape == (1, 300, 300)

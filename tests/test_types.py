@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import immiscible_fast
-from immiscible_fast import options
-from immiscible_fast.pairing import fast_assign
+from immiscible_fast.api import options
+from immiscible_fast.api.fast_assign import fast_assign
 
 PROGRAM = """
 import numpy as np

@@ -12,7 +12,7 @@ PROGRAM = """
 import numpy as np, torch
 from immiscible_fast import (batch_linear_assignment, fast_assign, linear_sum_assignment,
                              solve_assignment, warmup)
-from immiscible_fast.backends import quantised
+from immiscible_fast.cpu import int8
 from immiscible_fast.choices import METHODS, METRICS
 torch.set_num_threads(1)
 dtype = torch.{dtype}
@@ -20,7 +20,7 @@ warmup([dtype])
 from immiscible_fast.kernels.cpu import quantise, solver
 entries = solver.solve_range, solver.assign_small, quantise.quantise, quantise.rescale
 before = [list(entry.signatures) for entry in entries]
-wanted = [1, 1, *(2 * [quantised.supported() and dtype != torch.float64])]
+wanted = [1, 1, *(2 * [int8.supported() and dtype != torch.float64])]
 assert [len(signatures) for signatures in before] == wanted, before
 for n, dim in ((3, 5), (20, 3), (80, 4), (300, 256)):
     x, noise = torch.rand(2, n, dim).to(dtype)

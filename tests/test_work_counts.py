@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from families import FAMILIES, LISTED
 
-from immiscible_fast.backends import numba_cpu
+from immiscible_fast.cpu import solver
 
 
 def counted(cost, **options):
-    solution = numba_cpu.solve(cost[None], **{"exact": True, "tol": 0.01, **options})
-    names = numba_cpu.COUNTERS
+    solution = solver.solve(cost[None], **{"exact": True, "tol": 0.01, **options})
+    names = solver.COUNTERS
     assert solution.work is not None
     assert solution.work.shape == (1, len(names))
     return dict(zip(names, solution.work[0].tolist(), strict=True))
@@ -111,7 +111,7 @@ def test_a_near_optimal_solve_takes_less_than_an_exact_one():
 
 
 def test_sinkhorn_prices_save_most_bids():
-    from immiscible_fast.backends import annealed_sinkhorn
+    from immiscible_fast.cpu import sinkhorn as annealed_sinkhorn
 
     cost = photo_like(512)
     prices = annealed_sinkhorn.column_prices(cost[None])

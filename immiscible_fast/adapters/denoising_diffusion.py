@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..noise import assign_noise
+from ..api.assign_noise import assign_noise
 from .draws import paired_call
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..noise import assign_noise
+from ..api.assign_noise import assign_noise
 from .draws import Pair, is_wrapped, pairing_draws
 
 DRAWS = "get_noise_noisy_latents_and_timesteps"

@@ -7,7 +7,7 @@ belongs to the timestep of an image stays with it.
 
 from __future__ import annotations
 
-from ..noise import assign_noise
+from ..api.assign_noise import assign_noise
 from .draws import Pair, is_wrapped, pairing_draws
 
 

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import validation
-from ..entropic import sinkhorn
-from ..pairing import fast_assign
-from ..pairwise import pairwise_cost
+from ..api.fast_assign import fast_assign
+from ..api.pairwise_cost import pairwise_cost
+from ..api.sinkhorn import sinkhorn
 
 LARGEST = 8192  # points of either side, copies and all, unless there are as many samples
 TOLERANCE = 1e-3  # of the sum of a plan's rows, beyond which a user wants to know

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .. import NoisePool, diffuse, fast_assign
+from ..api.options import AssignOptions
 from ..choices import Method
-from ..options import AssignOptions
 from .frechet import FrechetMeter
 from .model import VelocityMLP, euler_sample
 from .settings import ARMS, MANY_STEPS, POOL, SAMPLING_STEPS, SMALL_BATCH, DemoSettings

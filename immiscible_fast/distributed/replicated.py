@@ -27,10 +27,10 @@ from torch import Tensor
 
 from .. import validation
 from ..choices import METRICS
+from ..conditions import check_conditions
 from ..costs import flatten_samples, outside_autocast
 from ..rows import draw_noise, permuted
-from ..training.conditions import check_conditions
-from ..training.statistics import AssignmentStats
+from ..statistics import AssignmentStats
 from . import sharded
 from .agreement import Words, agree, hashed_state, sums, warn_if_drawn_alike
 from .group import Group

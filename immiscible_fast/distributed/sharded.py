@@ -2,7 +2,7 @@
 
 1. The noise of all ranks travels, n D numbers; rank r computes the costs (n_r, n) of its images,
    centred by sums over all ranks and in units of their standard deviation.
-2. Annealed Sinkhorn (``backends/annealed_sinkhorn.py``): rows are updated where they are, and the
+2. Annealed Sinkhorn (``cpu/sinkhorn.py``): rows are updated where they are, and the
    sums of the columns, n numbers, are added over all ranks in each update.
 3. With prices -g, the ``ROOM`` columns of each row with the least c_ij - g_j travel, and the row's
    own column i, so that a complete assignment exists among them: n (ROOM + 1) numbers.
@@ -26,16 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..backends.annealed_sinkhorn import (
-    FIRST_EPS,
-    LAST_EPS,
-    LEAST_EXPONENT,
-    LEAST_SUM,
-    OVER_RELAXATION,
-    UPDATES,
-)
 from ..costs import cost_matrix, pair_costs, product, working_dtype
-from ..training.statistics import AssignmentStats
+from ..cpu.sinkhorn import FIRST_EPS, LAST_EPS, LEAST_EXPONENT, LEAST_SUM, OVER_RELAXATION, UPDATES
+from ..statistics import AssignmentStats
 from .group import Group
 
 MATRIX_BYTES = 1 << 32  # of float32 costs, above which "auto" has ranks share them

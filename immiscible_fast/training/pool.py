@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from .. import validation
-from ..assignment import solve_assignment
+from ..api.pairwise_cost import pairwise_cost
+from ..api.solve_assignment import solve_assignment
 from ..costs import outside_autocast
-from ..pairwise import pairwise_cost
 
 _Key = tuple[tuple[int, ...], torch.dtype, int | None]  # shape of an image, dtype, class
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from ..options import OptionsOfAll, check_options
+from ..api.options import OptionsOfAll, check_options
 from .windows import AssignedLoader, Batch, Place, Window
 
 Finish: TypeAlias = Callable[[], list[Tensor]]  # waits for the noise of a window

@@ -11,8 +11,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from .. import validation
-from ..noise import assign_noise
-from ..options import ConditionsLike, Labels, OptionsOfAll, check_options
+from ..api.assign_noise import assign_noise
+from ..api.options import ConditionsLike, Labels, OptionsOfAll, check_options
 
 
 def assign_many(

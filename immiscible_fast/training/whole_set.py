@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .. import validation
-from ..assignment import DEFAULT_TOL
+from ..api.fast_assign import fast_assign
+from ..api.options import Labels
+from ..api.solve_assignment import DEFAULT_TOL
 from ..choices import METRICS, Metric
-from ..options import Labels
-from ..pairing import fast_assign
 from ..progress import shown_steps
 from .items import Images, Source, item_noise
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from .. import validation
-from ..options import OptionsOfAll, check_options
+from ..api.options import OptionsOfAll, check_options
 from .together import assign_many, draw_like
 
 Batch = TypeVar("Batch")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .. import validation
 from ..costs import centred_product, cost_matrix, normalized, product, working_dtype
-from .select import warn_solved_on_cpu
-from .solution import Answer, LargeConstants, Solution
-from .transpose import inverse, transposed
+from ..devices import warn_solved_on_cpu
+from ..rectangular import inverse, transposed
+from ..types import Answer, LargeConstants, Solution
 
 LARGE_CONSTANTS = 300.0  # times the standard deviation: float32 keeps four digits of what is left
 EXACT = ("auto", "exact")
@@ -92,20 +92,20 @@ def solve_wide(
             *(np.zeros((batch, m)), np.zeros((batch, n))),
         )
     if method == "scipy":
-        from . import reference
+        from .. import reference
 
         return reference.solve(costs)
-    from . import numba_cpu
+    from . import solver as cpu_solver
 
     if method in EXACT:
-        return numba_cpu.solve(costs, exact=True, tol=tol, constants=constants)
+        return cpu_solver.solve(costs, exact=True, tol=tol, constants=constants)
     prices = None
     if method == "sinkhorn" and costs.shape[1] == costs.shape[2]:
-        from . import annealed_sinkhorn
+        from . import sinkhorn as annealed_sinkhorn
 
         if np.isfinite(costs).all():
             prices = annealed_sinkhorn.column_prices(costs)
-    return numba_cpu.solve(costs, exact=False, tol=tol, prices=prices, constants=constants)
+    return cpu_solver.solve(costs, exact=False, tol=tol, prices=prices, constants=constants)
 
 
 def exact_index(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np.int64]:
@@ -117,8 +117,8 @@ def exact_index(costs: NDArray[np.floating], constants: float = np.inf) -> NDArr
 
 @functools.cache
 def _numba_assign() -> Callable[..., NDArray[np.int64]]:
-    """``numba_cpu.assign``, which is imported when it is first wanted."""
-    from .numba_cpu import assign
+    """``cpu_solver.assign``, which is imported when it is first wanted."""
+    from .solver import assign
 
     return assign
 
@@ -193,10 +193,10 @@ def assignment_cost(
     if centred or method == "scipy":  # which cannot say that it would be better to be centred
         return centred_product(x, noise, dtype, scale)
     if method in NEAR_OPTIMAL and x.is_cpu and {x.dtype, noise.dtype} <= QUANTISED_DTYPES:
-        from . import quantised
+        from . import int8
 
-        if quantised.pays(x.shape[1], x.shape[2], tol):
-            cost = quantised.product(x, noise, scale, tol)
+        if int8.pays(x.shape[1], x.shape[2], tol):
+            cost = int8.product(x, noise, scale, tol)
             if cost is not None:
                 return cost
     return product(x, noise, dtype, scale)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import ops
-from .choices import METRICS, Metric
-from .costs import flatten_samples, outside_autocast
-from .validation import check_choice, check_data, check_pair
+from .. import ops
+from ..choices import METRICS, Metric
+from ..costs import flatten_samples, outside_autocast
+from ..validation import check_choice, check_data, check_pair
 
 
 def pairwise_cost(

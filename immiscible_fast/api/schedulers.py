@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from .validation import check_range, is_traced
+from ..validation import check_range, is_traced
 
 
 class AddsNoise(Protocol):

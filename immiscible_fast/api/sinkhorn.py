@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import validation
-from .costs import outside_autocast
+from .. import validation
+from ..costs import outside_autocast
 
 SCALINGS = 19  # updates by matrix-vector products for one in the log domain
 HALVINGS = 20  # of eps, where the costs are not looked at

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from . import ops, validation
-from .choices import METHODS, Method
+from .. import ops, validation
+from ..choices import METHODS, Method
 
 DEFAULT_TOL = 0.01
 

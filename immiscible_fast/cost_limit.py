@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import validation
-from .cpu import as_solver_array, exact_index
-from .select import on_gpu
+from . import validation
+from .cpu.backend import as_solver_array, exact_index
+from .devices import on_gpu
 
 
 def columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
@@ -54,7 +54,7 @@ def tensor_columns(cost: Tensor, maximize: bool, limit: float, check: bool) -> T
 
 def _columns_on_gpu(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor, Tensor]:
     """As ``columns``, with whether each problem of the batch could be solved, (B,)."""
-    from .triton_gpu import solve
+    from .gpu.backend import solve
 
     if not cost.is_floating_point():
         cost = cost.to(torch.float64)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import torch
 
-from . import validation
-from .assignment import solve_assignment
-from .backends.select import on_gpu
-from .choices import METHODS, METRICS, Method, Metric
-from .drop_in import linear_sum_assignment
-from .pairing import fast_assign
+from .. import validation
+from ..choices import METHODS, METRICS, Method, Metric
+from ..compat import linear_sum_assignment
+from ..devices import on_gpu
+from .fast_assign import fast_assign
+from .solve_assignment import solve_assignment
 
 CPU_SIZES = (2, 256)  # few rows and many are solved by entry points of their own
 DIMENSIONS = 64  # of the samples on a CPU, where code fits every size
@@ -77,10 +77,10 @@ def warmup(
 
 def _compile_products(samples: torch.Tensor) -> None:
     """Those in eight bits, of near-optimal methods and larger batches."""
-    from .backends import quantised
+    from ..cpu import int8
 
-    if quantised.supported():
-        quantised.product(samples, samples, -2.0, 1.0)
+    if int8.supported():
+        int8.product(samples, samples, -2.0, 1.0)
 
 
 def _check_dtype(dtype: object) -> torch.dtype:

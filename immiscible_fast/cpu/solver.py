@@ -24,10 +24,10 @@ from immiscible_fast.kernels.cpu.solver import (
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
 
 from .. import validation
-from .rounding import exact_sum, scaled_down
-from .solution import LargeConstants, Solution
+from ..rectangular import inverse, transposed
+from ..rounding import exact_sum, scaled_down
+from ..types import LargeConstants, Solution
 from .threads import share
-from .transpose import inverse, transposed
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
 THREADED_SMALL = 1 << 19  # the same of small problems for their index alone

@@ -1,4 +1,4 @@
-"""Which backend solves a tensor: the GPU's own, if there is Triton for it, else the CPU."""
+"""Which devices the kernels take: a GPU with Triton for it; all else is solved on the CPU."""
 
 from __future__ import annotations
 

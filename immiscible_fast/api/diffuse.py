@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from . import validation
-from .choices import SCHEDULES, Schedule
-from .noise import assign_noise
+from .. import validation
+from ..choices import SCHEDULES, Schedule
+from ..rows import draw_noise
+from .assign_noise import assign_noise
 from .options import AssignOptions, check_options
-from .rows import draw_noise
 from .schedulers import Scheduler, forward_process
 
 

@@ -23,19 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import numba_cpu
-from .block_passes import (
-    BLOCK,
-    SAMPLED,
-    BlockPasses,
-    Lists,
-    new_lists,
-    proven_gap,
-    standard_deviation,
-)
+from ..cpu import solver
+from ..cpu.backend import check_finite
+from ..devices import on_gpu, warn_solved_on_cpu
 from .blocks import CostBlocks
-from .cpu import check_finite
-from .select import on_gpu, warn_solved_on_cpu
+from .passes import BLOCK, SAMPLED, BlockPasses, Lists, new_lists, proven_gap, standard_deviation
 
 ROOM = 64  # columns a list holds
 FILLED_UP = 64  # rows: a block of fewer takes no less time
@@ -182,7 +174,7 @@ class ListAuction:
         for start in range(0, len(rows), LEFT):
             some, other = rows[start : start + LEFT], columns[start : start + LEFT]
             cost = self.passes.part(some, other)
-            index = numba_cpu.solve(cost[None], exact=True, tol=1.0).index[0]
+            index = solver.solve(cost[None], exact=True, tol=1.0).index[0]
             self.column[some], self.owner[other[index]] = other[index], some
 
 
@@ -236,7 +228,7 @@ def _solve_small(costs: CostBlocks) -> Streamed:
     n = costs.n
     everyone = torch.arange(n, device=costs.device)
     cost, error = costs.pairs(everyone, everyone.expand(n, n))
-    exact = numba_cpu.solve(cost.cpu().numpy()[None], exact=True, tol=1.0)
+    exact = solver.solve(cost.cpu().numpy()[None], exact=True, tol=1.0)
     gap = float(exact.cost[0] - exact.lower_bound[0]) + 2.0001 * float(error.sum())
     centred = cost - cost.mean(0)
     deviation = float((centred - centred.mean(1, keepdim=True)).square().mean().sqrt())

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from .rounding import exact_sum
-from .solution import Solution
+from .types import Solution
 
 
 def solve(costs: NDArray[np.floating]) -> Solution:

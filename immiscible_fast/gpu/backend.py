@@ -32,7 +32,7 @@ from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 from ..costs import cost_matrix as reference_costs
-from .solution import Answer
+from ..types import Answer
 
 P = ParamSpec("P")
 R = TypeVar("R")

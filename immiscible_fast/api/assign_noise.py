@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from . import validation
+from .. import validation
+from ..rows import draw_noise, permuted
+from ..statistics import AssignmentStats
+from .fast_assign import fast_assign
 from .options import AssignOptions, check_options
-from .pairing import fast_assign
-from .rows import draw_noise, permuted
-from .training.statistics import AssignmentStats
 
 
 @overload
@@ -170,7 +170,7 @@ def _assigned(
     """``assign_noise``, with the statistics if they are wanted."""
     group = options.pop("process_group", None)
     if group is not None:
-        from .distributed.replicated import assign_over_ranks
+        from ..distributed.replicated import assign_over_ranks
 
         _, rows, stats = assign_over_ranks(
             fast_assign, caller, x, noise, group, batched, return_stats, options

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from . import ops, validation
-from .assignment import DEFAULT_TOL
-from .backends import memory
-from .backends.select import on_gpu
-from .choices import METHODS, METRICS, Method, Metric
-from .costs import flatten_samples, outside_autocast, weighted
+from .. import ops, validation
+from ..choices import METHODS, METRICS, Method, Metric
+from ..conditions import assign_with_conditions, check_conditions
+from ..costs import flatten_samples, outside_autocast, weighted
+from ..devices import on_gpu
+from ..statistics import AssignmentStats, statistics
+from ..streaming import memory
 from .options import AssignOptions, ConditionsLike, Group, Labels
-from .training.conditions import assign_with_conditions, check_conditions
-from .training.statistics import AssignmentStats, statistics
+from .solve_assignment import DEFAULT_TOL
 
 
 @overload
@@ -169,7 +169,7 @@ def fast_assign(
     Conditional Flow-Based Generation", arXiv 2503.10636 (the cost of conditions).
     """
     if process_group is not None:
-        from .distributed.replicated import assign_over_ranks
+        from ..distributed.replicated import assign_over_ranks
 
         options: AssignOptions = {
             "metric": metric, "method": method, "tol": tol, "labels": labels,

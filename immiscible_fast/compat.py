@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from . import ops, validation
-from .backends.limit import columns
+from .cost_limit import columns
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # of this machine's byte order
 

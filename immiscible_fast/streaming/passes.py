@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..cpu.threads import share
 from .blocks import CostBlocks
-from .threads import share
 
 BLOCK = 1 << 24  # costs in a block, at most
 ROWS = 512  # rows in one

@@ -22,7 +22,7 @@ class Solution(NamedTuple):
 
 
 class LargeConstants(Exception):
-    """Constants of rows and columns outweigh what matters to an assignment; see ``numba_cpu``."""
+    """Constants of rows and columns outweigh what matters to an assignment; see ``cpu.solver``."""
 
 
 class Answer(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .choices import Method, Metric
+from ..choices import Method, Metric
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

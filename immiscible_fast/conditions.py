@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import validation
-from ..assignment import solve_assignment
-from ..choices import Method, Metric
-from ..costs import working_dtype
-from ..pairwise import pairwise_cost
+from . import validation
+from .api.pairwise_cost import pairwise_cost
+from .api.solve_assignment import solve_assignment
+from .choices import Method, Metric
+from .costs import working_dtype
 
 HALVINGS = 10  # of the search for a weight, each a solve
 

@@ -1,0 +1,1 @@
+"""The CPU backend, around ``kernels/cpu``; imported when it is first wanted."""

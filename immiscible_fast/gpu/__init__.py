@@ -1,0 +1,1 @@
+"""The GPU backend, around ``kernels/gpu``; imported when it is first wanted."""
