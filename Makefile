@@ -98,7 +98,7 @@ memory: .venv/bench-ready
 # Random problems of every kind against SciPy, for so many minutes.
 MINUTES ?= 10
 fuzz: .venv/ready
-	$(BIN)/python -m bench.fuzz --minutes $(MINUTES)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 report: .venv/bench-ready
 	$(BIN)/python -m bench.report

@@ -10,7 +10,7 @@ from immiscible_fast.kernels.gpu.problems import Problems
 from immiscible_fast.kernels.gpu.statistics import statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
-from bench import forests
+from tests import forests
 
 
 def assert_forests_do_what_their_reference_does(family, rng, n, device, *, length, patience):

@@ -12,8 +12,9 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from bench import cases, compare, memory, peers, problems, record, tables, work_counts
+from bench import cases, compare, memory, peers, problems, record, tables
 from bench.peers import Method
+from tests import work_counts
 
 
 @pytest.mark.parametrize("family", [*problems.SAMPLE_FAMILIES, *problems.COST_FAMILIES])
@@ -176,7 +177,7 @@ def test_a_solve_takes_no_more_work_than_recorded(case):
     found = work_counts.exceeded(work_counts.counted(*case), work_counts.recorded()[name])
     assert not found, (
         f"{name} takes more work: {'; '.join(found)}. If that is meant (say, fewer of something "
-        "dearer), record it: python -m bench.work_counts --write"
+        "dearer), record it: python -m tests.work_counts --write"
     )
 
 

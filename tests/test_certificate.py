@@ -10,8 +10,8 @@ import torch
 from checks import assert_rounded_up, cheapest_pairs, excess, lower_bound, optimum, pairs
 from families import FAMILIES, LISTED, make
 
-from bench import certificates
 from immiscible_fast import Assignment, solve_assignment
+from tests import certificates
 
 PROVING = ("auto", "exact", "auction", "sinkhorn")
 

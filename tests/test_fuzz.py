@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench import fuzz, fuzz_problems
+from tests import fuzz, fuzz_problems
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("triton")
 pytest.importorskip("sklearn")
 
-from bench import gpu_work_counts
+from tests import gpu_work_counts
 
 
 @pytest.mark.parametrize("method", gpu_work_counts.METHODS)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import counts
 
@@ -48,8 +47,6 @@ STAGES = {
     "forget_huge_prices_kernel": "last resort",
 }
 METHODS = {"sinkhorn": "-sinkhorn", "exact": ""}
-
-
 HEAD = f"""
 Written by `python -m bench.gpu.model --write`. **Nothing on this page was measured on a GPU.**
 
@@ -68,16 +65,6 @@ longer than that, and costs that no cache holds do: see the last but one table.
 """
 
 
-class Stage(NamedTuple):
-    """Work of the kernels of a stage, and the time that it implies."""
-
-    name: str
-    launches: int
-    instructions: int
-    megabytes: float
-    microseconds: float
-
-
 def recorded(n: int, method: str) -> dict[str, Any] | None:
     """What the emulator counted of one call; None if only of kernels that are no longer those."""
     path = EMULATED / f"sm_90-photo-{n}{METHODS[method]}.json"
@@ -85,22 +72,13 @@ def recorded(n: int, method: str) -> dict[str, Any] | None:
     return found if "forest_step_kernel" in found["kernels"] else None
 
 
-def stages(n: int, method: str) -> list[Stage]:
-    """Of a call whose costs are given."""
-    found = recorded(n, method)
-    by_stage: dict[str, list[tuple[int, int, float, float]]] = {}
-    for kernel, work in (found or {"kernels": {}})["kernels"].items():
-        by_stage.setdefault(STAGES[kernel], []).append(kernel_time(work))
-    return [
-        Stage(
-            name,
-            sum(part[0] for part in parts),
-            sum(part[1] for part in parts),
-            sum(part[2] for part in parts),
-            sum(part[3] for part in parts),
-        )
-        for name, parts in by_stage.items()
-    ]
+def stages(n: int, method: str) -> dict[str, list[float]]:
+    """Launches, instructions, megabytes and microseconds of each stage, costs given."""
+    found: dict[str, list[float]] = {}
+    for kernel, work in (recorded(n, method) or {"kernels": {}})["kernels"].items():
+        spent = found.setdefault(STAGES[kernel], [0, 0, 0, 0])
+        found[STAGES[kernel]] = [sum(pair) for pair in zip(spent, kernel_time(work), strict=True)]
+    return found
 
 
 def kernel_time(work: dict[str, int]) -> tuple[int, int, float, float]:
@@ -135,82 +113,72 @@ def streamed_us(n: int, method: str) -> dict[str, float]:
 
 
 def page() -> str:
-    return "\n".join(_lines()) + "\n"
-
-
-def _lines() -> Iterator[str]:
-    yield "# What the GPU solver should take: a model"
-    yield ""
-    yield from HEAD.strip().splitlines()
+    parts = ["# What the GPU solver should take: a model", HEAD.strip()]
     for n in (1024, 4096):
-        for method in METHODS:
-            found = stages(n, method)
-            if found:
-                yield from _table(n, method, found)
-    yield from _large(16384)
-    yield from _ticks()
+        parts += [_table(n, method) for method in METHODS if stages(n, method)]
+    return "\n\n".join([*parts, _large(16384), _ticks()]) + "\n"
 
 
-def _table(n: int, method: str, found: list[Stage]) -> Iterator[str]:
-    name = "near-optimal" if method == "sinkhorn" else "exact"
-    yield ""
-    yield f"## n = {n}, {name}"
-    yield ""
-    yield "| stage | launches | instructions of warps | MB asked for | us |"
-    yield "|---|---|---|---|---|"
-    yield f"| means and product (computed, D = {DIM}) | 3 | | | {product_us(n):.0f} |"
-    for stage in found:
-        yield (
-            f"| {stage.name} | {stage.launches} | {stage.instructions:,} |"
-            f" {stage.megabytes:.1f} | {stage.microseconds:.0f} |"
-        )
-    launches = 3 + sum(stage.launches for stage in found)
-    whole = product_us(n) + sum(stage.microseconds for stage in found)
-    yield f"| **in all** (launches, MB counted, us modelled) | {launches} | | | **{whole:.0f}** |"
+def _name(method: str) -> str:
+    return "near-optimal" if method == "sinkhorn" else "exact"
 
 
-def _large(n: int) -> Iterator[str]:
-    yield ""
-    yield f"## n = {n}"
-    yield ""
-    yield "Computed: the least time to stream the costs through memory; no run was counted. Forests"
-    yield "have no figure: what they read depends on the data."
-    yield ""
-    yield "| us | product | statistics | Sinkhorn | lists | certificate |"
-    yield "|---|---|---|---|---|---|"
+def _table(n: int, method: str) -> str:
+    found, product = stages(n, method), product_us(n)
+    rows = [["stage", "launches", "instructions of warps", "MB asked for", "us"], ["---"] * 5]
+    rows.append([f"means and product (computed, D = {DIM})", "3", "", "", f"{product:.0f}"])
+    for stage, (launches, instructions, megabytes, us) in found.items():
+        rows.append([stage, str(launches), f"{instructions:,}", f"{megabytes:.1f}", f"{us:.0f}"])
+    launches, whole = (sum(stage[k] for stage in found.values()) for k in (0, 3))
+    rows.append(["**in all** (launches, MB counted, us modelled)", str(3 + launches), "", ""])
+    rows[-1].append(f"**{product + whole:.0f}**")
+    return f"## n = {n}, {_name(method)}\n\n" + _lines(rows)
+
+
+def _lines(rows: list[list[str]]) -> str:
+    """As Markdown; a dash or nothing has no spaces around it."""
+    lines = ("|".join(f" {c} " if c.strip("-") else c or " " for c in row) for row in rows)
+    return "\n".join(f"|{line}|" for line in lines)
+
+
+def _large(n: int) -> str:
+    head = ["us", "product", "statistics", "Sinkhorn", "lists", "certificate"]
+    rows = [head, ["---"] * len(head)]
     for method in METHODS:
-        name = "near-optimal" if method == "sinkhorn" else "exact"
-        parts = " | ".join(f"{part:.0f}" for part in streamed_us(n, method).values())
-        yield f"| {name} | {product_us(n):.0f} | {parts} |"
+        times = [product_us(n), *streamed_us(n, method).values()]
+        rows.append([_name(method), *(f"{time:.0f}" for time in times)])
+    return f"""## n = {n}
+
+Computed: the least time to stream the costs through memory; no run was counted. Forests
+have no figure: what they read depends on the data.
+
+{_lines(rows)}"""
 
 
-def _ticks() -> Iterator[str]:
-    yield ""
-    yield "## Ticks of the forests"
-    yield ""
-    yield "Near-optimal / exact, counted by the reference on a CPU (`bench/gpu_work_counts.json`),"
-    yield "with the steps of the kernels. A tick is a launch where a problem is spread over a GPU,"
-    yield "else a turn of one program. A dash: not counted."
-    yield ""
-    work = json.loads(WORK.read_text())
-    sizes = (256, 1024, 4096)
-    yield "| | " + " | ".join(f"n = {n}" for n in sizes) + " |"
-    yield "|---" * (1 + len(sizes)) + "|"
+def _ticks() -> str:
+    work, sizes = json.loads(WORK.read_text()), (256, 1024, 4096)
+    rows = [["", *(f"n = {n}" for n in sizes)], ["---"] * (1 + len(sizes))]
     for family in dict.fromkeys(name.split()[0] for name in work):
-        cells = []
+        row = [family]
         for n in sizes:
             pair = [work.get(f"{family} n={n} {method}", {}).get("ticks") for method in METHODS]
-            cells.append(" / ".join("-" if tick is None else f"{tick:,}" for tick in pair))
-        yield f"| {family} | " + " | ".join(cells) + " |"
+            row.append(" / ".join("-" if tick is None else f"{tick:,}" for tick in pair))
+        rows.append(row)
+    return f"""## Ticks of the forests
+
+Near-optimal / exact, counted by the reference on a CPU (`bench/gpu_work_counts.json`),
+with the steps of the kernels. A tick is a launch where a problem is spread over a GPU,
+else a turn of one program. A dash: not counted.
+
+{_lines(rows)}"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
-    print(page())
-    if options.write:
+    if parser.parse_args().write:
         PAGE.write_text(page(), encoding="utf-8")
+    print(page())
 
 
 if __name__ == "__main__":

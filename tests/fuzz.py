@@ -1,8 +1,8 @@
 """Random problems of every kind against SciPy, for as long as you like.
 
-    python -m bench.fuzz --minutes 10            # or: make fuzz MINUTES=10
-    python -m bench.fuzz --seed 7 --replay 1234  # problem 1234 of the run with seed 7, once more
-    python -m bench.fuzz --certificates 100000   # bounds of small problems, in exact arithmetic
+    python -m tests.fuzz --minutes 10            # or: make fuzz MINUTES=10
+    python -m tests.fuzz --seed 7 --replay 1234  # problem 1234 of the run with seed 7, once more
+    python -m tests.fuzz --certificates 100000   # bounds of small problems, in exact arithmetic
 
 Families of ``tests/families.py``, shapes from 0 up, dtypes, methods and options follow from the
 seed and the number of the problem; ``fuzz_problems`` says what is wrong. A failing matrix is saved
@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import certificates, record
+from bench import record
+
+from . import certificates
 from . import fuzz_problems as problems
 
 FAILED = record.ROOT / "output" / "fuzz"

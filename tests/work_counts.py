@@ -1,7 +1,7 @@
 """Work that does not depend on the machine: bids, scans and paths of fixed problems.
 
-    python -m bench.work_counts            # today's counts beside the recorded ones
-    python -m bench.work_counts --write    # record today's counts (a change that is meant)
+    python -m tests.work_counts            # today's counts beside the recorded ones
+    python -m tests.work_counts --write    # record today's counts (a change that is meant)
 
 What a call computes in products (flops), and a solver does with its costs: bids, scans, bytes read,
 updates. ``tests/test_bench.py`` asserts that no count passes 1.15 times the recorded one, so that a
@@ -21,13 +21,12 @@ import numpy as np
 from immiscible_fast.kernels.cpu.work import COUNTERS
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import problems, record
 from immiscible_fast import fast_assign
 from immiscible_fast.cpu import sinkhorn as annealed_sinkhorn
 from immiscible_fast.cpu import solver as cpu_solver
 
-from . import problems
-
-RECORD = Path(__file__).with_name("work_counts.json")
+RECORD = record.ROOT / "bench" / "work_counts.json"
 ALLOWED = 1.15  # times the recorded count ...
 SLACK = 16  # ... and this many more: a count of 3 that becomes 5 is no slowdown
 TOL = 0.01  # of the near-optimal cases

@@ -1,7 +1,7 @@
 """Work of the GPU's solver that does not depend on the machine, from its reference on a CPU.
 
-    python -m bench.gpu_work_counts            # today's counts beside the recorded ones
-    python -m bench.gpu_work_counts --write    # record today's counts (a change that is meant)
+    python -m tests.gpu_work_counts            # today's counts beside the recorded ones
+    python -m tests.gpu_work_counts --write    # record today's counts (a change that is meant)
 
 A tick of a forest is two barriers of one program; ``turns`` are those that grow it, ``list_scans``
 and ``row_scans`` the candidate lists and whole rows that are met in them. Shares and gaps, in
@@ -11,17 +11,17 @@ standard deviations, say how good the answer is.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from immiscible_fast.kernels.gpu import schedule
 
+from bench import problems, record
 from immiscible_fast import linear_sum_assignment
 
-from . import forests, problems, work_counts
+from . import forests, work_counts
 
-RECORD = Path(__file__).with_name("gpu_work_counts.json")
+RECORD = record.ROOT / "bench" / "gpu_work_counts.json"
 SINKHORN = {
     "exact": (schedule.EXACT_UPDATES, schedule.EXACT_OVER_RELAXATION),
     "sinkhorn": (schedule.UPDATES, schedule.OVER_RELAXATION),
