@@ -33,6 +33,7 @@ from .work import DUAL_SCANS, LIST_RELAXATIONS, PATHS, ROW_RELAXATIONS, STOP
 CLOSED = -2  # place of a column whose distance is final
 ASSIGNED, BLOCKED, LONG = range(3)
 ENDLESS = 1 << 62
+LISTS_A_ROW = 4  # so many candidate lists take as long as a row, about
 OFFERS = 8  # an offer takes as long as so many columns of a new ``slack``
 REACHED, HEAPED, NEAREST = range(3)  # ``sizes``: codes reached, codes in the heap, and a column
 
@@ -303,7 +304,8 @@ def find_paths(cost, price, dual, owner, column, lists, starts, count, patience,
     """Augment from each of the ``count`` rows in ``starts``, where n is a dummy.
 
     Returns ``ASSIGNED``; ``BLOCKED``, if a row can reach no free column; or ``LONG``, once the
-    searches have looked at more than ``patience`` rows.
+    searches have looked at more than ``patience`` whole rows, or at ``LISTS_A_ROW`` candidate lists
+    for each of them.
     """
     if count == 0:
         return ASSIGNED
@@ -315,12 +317,12 @@ def find_paths(cost, price, dual, owner, column, lists, starts, count, patience,
         np.empty((1, width), np.uint32),  # hits: columns of a row scan
         np.empty((1, width), cost.dtype),  # their costs
     )
-    patience += work[LIST_RELAXATIONS] + work[ROW_RELAXATIONS]
+    patience += work[ROW_RELAXATIONS] + work[LIST_RELAXATIONS] // LISTS_A_ROW
     for q in range(count):
         work[PATHS] += 1
         if not augment(cost, price, dual, owner, column, lists, frontier, tree, starts[q], work):
             return BLOCKED
-        if work[LIST_RELAXATIONS] + work[ROW_RELAXATIONS] > patience:
+        if work[ROW_RELAXATIONS] + work[LIST_RELAXATIONS] // LISTS_A_ROW > patience:
             return LONG
     return ASSIGNED
 

@@ -7,7 +7,8 @@
    free again. So the columns that are left over cost zero, less than all others: no dummy row wants
    anything else, and none has to look.
 3. Where rows want the same columns, bids raise prices little by little, and searches grow long. If
-   the searches look at more than ``PATIENCE`` rows for each one, the auction is asked instead.
+   they look at more than ``patience`` rows for each one, the auction is asked instead. It takes the
+   longer, the more columns are left over, since each of those needs a path of its own there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from .scans import row_top2
 from .work import BID_SCANS, PASS_SCANS, STOP
 
 BIDS_PER_ROW = 16
-PATIENCE = 8
+PATIENCE, PATIENCE_OF_COLUMNS = 3.0, 40.0  # rows: of any problem, and for columns left over ...
+MOST_COLUMNS = 0.5  # ... up to so many for each row
 FEW = 1 / 32  # of the rows: so few that are left search whole rows, and no list is filled for them
 LOOKS = 256  # columns that are looked at for one that ties for the best, and is free
 
@@ -88,6 +90,13 @@ def fill_empty(cost, low, lists, work):
 
 
 @njit
+def patience(n, m):
+    """How many rows searches may look at; see 3."""
+    left = min(MOST_COLUMNS, (m - n) / n)
+    return np.int64(n * (PATIENCE + PATIENCE_OF_COLUMNS * left))
+
+
+@njit
 def assign_rows(cost, price, low, dual, owner, column, lists, free, frees, work):
     """Assign the rows in ``free`` after their first bids, at prices that rise: ``ASSIGNED``,
     ``BLOCKED`` or ``LONG``; see ``find_paths``."""
@@ -96,5 +105,5 @@ def assign_rows(cost, price, low, dual, owner, column, lists, free, frees, work)
     frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
     if frees > FEW * n:
         fill_empty(cost, low, lists, work)
-    patience = PATIENCE * n
-    return find_paths(cost, price, dual, owner, column, lists, free, frees, patience, work)
+    limit = patience(n, owner.shape[0])
+    return find_paths(cost, price, dual, owner, column, lists, free, frees, limit, work)
