@@ -52,7 +52,7 @@ aot-newest: .venv/ready
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==$(OLDEST_TRITON)
 
 # A short suite with the oldest of everything that setup.py allows, and the oldest Python there is.
-FLOORS := $(subst >=,==,$(shell sed -n 's/^REQUIRES = \[\(.*\)\].*/\1/p' setup.py | tr -d '",'))
+FLOORS := $(subst >=,==,$(shell sed -n '/^REQUIRES/,/^\]/p' setup.py | grep -o '[a-z_]*>=[0-9.]*'))
 OLD_PYTHON ?= $(shell for v in 10 11 12; do python3.$$v -c "" 2>/dev/null && echo python3.$$v && break; done)
 floors: .venv-floors/ready
 	mkdir -p bench/results/floors

@@ -11,7 +11,10 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "immiscible_fast/__init__.py").read_text(), re.MULTILINE
 ).group(1)
 
-REQUIRES = ["numba>=0.60", "numpy>=1.26", "scipy>=1.11", "torch>=2.4", "typing_extensions>=4.8"]
+REQUIRES = [
+    *("filelock>=3.12", "numba>=0.60", "numpy>=1.26", "scipy>=1.11", "torch>=2.4"),
+    "typing_extensions>=4.8",
+]
 DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
 TRITON = 'triton>=3.2; platform_system == "Linux"'
 TEST = [

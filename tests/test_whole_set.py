@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,72 @@ pair_dataset(x, seed=1, n=20, path={str(tmp_path / "other")!r})
     for name in ("other", "whole"):
         pair_dataset(pictures(90), seed=1, n=20, path=tmp_path / name)
     assert (tmp_path / "other").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def slowly(monkeypatch, from_call):
+    """Shards from this one on wait for what is returned, and may raise."""
+    solve, calls, go = whole_set._pair, [], threading.Event()
+
+    def pair(*args):
+        calls.append(1)
+        if len(calls) >= from_call and not go.wait(60):
+            raise AssertionError("nobody waited")
+        if getattr(go, "error", None):
+            raise go.error
+        return solve(*args)
+
+    monkeypatch.setattr(whole_set, "_pair", pair)
+    return go
+
+
+def test_later_epochs_are_assigned_in_the_background(tmp_path, monkeypatch):
+    x, options = pictures(60), {"seed": 1, "n": 20, "epochs": 3}
+    whole = pair_dataset(x, path=tmp_path / "whole", **options)
+    go = slowly(monkeypatch, 4)
+    pairs = pair_dataset(x, path=tmp_path / "other", background=True, **options)
+    assert not (tmp_path / "other").exists() and np.array_equal(pairs.index, whole.index)
+    assert np.isfinite(pairs.certificate.gap[0]).all() and np.isnan(pairs.certificate.gap[1:]).all()
+    with pytest.raises(ValueError, match="epoch must be one that is assigned, got 1"):
+        PairedDataset(x, tmp_path / "other").set_epoch(1)
+    loader = DataLoader(pairs, batch_size=30, num_workers=1, multiprocessing_context="spawn")
+    assert torch.equal(next(iter(loader))[1], torch.stack([whole[i][1] for i in range(30)]))
+    threading.Timer(0.2, go.set).start()
+    for epoch in (2, 1, 0):
+        pairs.set_epoch(epoch)
+        whole.set_epoch(epoch)
+        assert np.array_equal(pairs.index, whole.index)
+    pairs._filling.join()
+    assert (tmp_path / "other").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "whole"]
+
+
+def test_what_stops_the_background_is_raised_where_it_is_missed(tmp_path, monkeypatch):
+    x, options = pictures(60), {"seed": 1, "epochs": 2, "background": True}
+    go = slowly(monkeypatch, 2)
+    pairs = pair_dataset(x, path=tmp_path / "pairs", **options)
+    go.error = ZeroDivisionError("by zero")
+    go.set()
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        pairs.set_epoch(1)
+    go.error = None
+    pair_dataset(x, path=tmp_path / "pairs", **options).set_epoch(1)  # it goes on
+    with pytest.raises(ValueError, match="x must be finite"):
+        pair_dataset(x * torch.nan, path=tmp_path / "none", **options)
+
+
+def test_of_processes_that_want_one_file_one_writes_it(tmp_path):
+    program = f"""
+import torch
+from immiscible_fast import pair_dataset
+x = torch.rand(90, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+pair_dataset(x, seed=1, n=2, epochs=4, path={str(tmp_path / "shared")!r})
+"""
+    command = [sys.executable, "-c", program]
+    ranks = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [rank.wait() for rank in ranks] == [0, 0, 0]
+    pair_dataset(pictures(90), seed=1, n=2, epochs=4, path=tmp_path / "alone")
+    assert (tmp_path / "shared").read_bytes() == (tmp_path / "alone").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "shared"]
 
 
 @pytest.mark.parametrize(

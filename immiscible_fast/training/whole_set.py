@@ -4,9 +4,11 @@ training, and only the pairing is kept."""
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +24,11 @@ from ..api.solve_assignment import DEFAULT_TOL
 from ..choices import METRICS, Metric
 from ..progress import shown_steps
 from .items import Images, Source, item_noise
+from .pair_file import FORMAT, PairFile, written_once
 
-FORMAT = "immiscible_fast pairs 1"
-HEADER = 4096  # bytes, of JSON and spaces
 EXACT_UP_TO = 4096  # images in a shard that are solved exactly, with their cost matrix
 PROBES = 4  # numbers of the first noise that are kept, to know it again
+POLL = 0.02  # seconds between two looks at what another thread or process has done
 
 
 class Certificate(NamedTuple):
@@ -48,13 +50,14 @@ def pair_dataset(
     metric: Metric = "sqeuclidean",
     tol: float = DEFAULT_TOL,
     image: str | int | None = None,
+    background: bool = False,
     progress: bool = False,
 ) -> PairedDataset:
     """Pair every image of a data set with a noise, and write who is paired with whom to a file.
 
     Noise is drawn from a seed for each item, and drawn again when it is wanted: the file holds one
     integer an image and epoch. A call that was interrupted goes on where it was, and ends in a file
-    of the same bits.
+    of the same bits. Processes that call it at once, as ranks do, leave the work to one of them.
 
     Parameters
     ----------
@@ -82,8 +85,11 @@ def pair_dataset(
     image : str or int, optional
         Where an item of a Dataset has its image; None: it is the item, or the first entry of a
         tuple.
+    background : bool
+        Return once the first epoch is assigned; a thread goes on with the others. ``set_epoch``
+        waits, if it has to. What is not done as the program ends is left to an equal call.
     progress : bool
-        Whether to show a bar on stderr, if somebody may look.
+        Whether to show a bar on stderr, if somebody may look; none of what a thread does.
 
     Returns
     -------
@@ -116,6 +122,7 @@ def pair_dataset(
     largest = size if n is None else min(size, validation.check_count("n", n))
     shards = -(-size // largest)
     epochs = validation.check_count("epochs", epochs)
+    validation.check_flag("background", background)
     groups = None if labels is None else validation.check_labels(labels, torch.Size([size]))
     header = {
         "format": FORMAT,
@@ -130,17 +137,41 @@ def pair_dataset(
         "probe": item_noise(seed, 0, source.shape).reshape(-1)[:PROBES].tolist(),
     }
     target = Path(path)
-    part = target.with_name(target.name + ".part")
-    if target.exists():
-        _check_equal(target, header)
-    else:
-        if part.exists():
-            _check_equal(part, header)
-        else:
-            _create(part, header)
-        _fill(part, header, source, groups, metric, tol, progress)
-        part.replace(target)
-    return PairedDataset(images, target, image=image)
+    shown = progress and not background
+    fill = partial(_fill, source=source, labels=groups, metric=metric, tol=tol, progress=shown)
+    if not background:
+        written_once(target, header, fill)
+        return PairedDataset(images, target, image=image)
+    filling = _Filling(target, header, fill)
+    filling.start()
+    filling.wait(0)
+    pairs = PairedDataset(images, target, image=image)
+    pairs._filling = filling
+    return pairs
+
+
+class _Filling(Thread):
+    """Writes the file of ``pair_dataset``, or waits until another process has."""
+
+    def __init__(
+        self, target: Path, header: dict[str, Any], fill: Callable[[PairFile], None]
+    ) -> None:
+        super().__init__(name="immiscible_fast.pair_dataset", daemon=True)
+        self._arguments, self._error = (target, header, fill), BaseException()
+
+    def run(self) -> None:
+        try:
+            written_once(*self._arguments)
+        except BaseException as error:
+            self._error = error
+
+    def wait(self, epoch: int) -> None:
+        """Return when this epoch is assigned, or raise what keeps it from being so."""
+        target, header, _ = self._arguments
+        while not PairFile.has(target, header, epoch):
+            if not self.is_alive() and not PairFile.has(target, header, epoch):
+                raise self._error
+            self.join(POLL)
 
 
 def check_seed(seed: object) -> int:
@@ -159,7 +190,7 @@ class PairedDataset(Dataset[Any]):
     images : Tensor, array or Dataset
         What ``pair_dataset`` got.
     path : str or path
-        The file that it wrote.
+        The file that it wrote, or is writing.
     epoch : int
         Whose noise to give; see ``set_epoch``.
     image : str or int, optional
@@ -185,7 +216,9 @@ class PairedDataset(Dataset[Any]):
     ) -> None:
         self._source = Source(images, image)
         self.path = Path(path)
-        self._header = _read_header(self.path)
+        self._filling: _Filling | None = None
+        self._file: PairFile | None = PairFile(self.path)
+        self._header = self._file.header
         size, shape = self._header["images"], tuple(self._header["shape"])
         if (size, shape) != (len(self._source), self._source.shape):
             raise ValueError(
@@ -195,29 +228,37 @@ class PairedDataset(Dataset[Any]):
         probe = item_noise(self._header["seed"], 0, shape).reshape(-1)[:PROBES]
         if not np.allclose(probe, self._header["probe"], rtol=1e-5, atol=1e-6):
             raise ValueError(f"path must be a file whose noise can be drawn again, got {path}")
-        self._index: NDArray[np.int64] | None = None
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go on with the noise of another epoch; after the last comes the first again."""
+        """Go on with the noise of another epoch; after the last comes the first again. Waits for
+        an epoch that ``pair_dataset(background=True)`` is still to assign, and raises what it did;
+        ValueError, if nothing in this process assigns it."""
         if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)):
             raise TypeError(f"epoch must be a whole number, got {type(epoch).__name__}")
         if epoch < 0:
             raise ValueError(f"epoch must not be negative, got {epoch}")
-        self.epoch = int(epoch) % int(self._header["epochs"])
+        epoch = int(epoch) % int(self._header["epochs"])
+        if self._filling is not None:
+            self._filling.wait(epoch)
+        elif not self._opened().done(epoch):
+            raise ValueError(
+                f"epoch must be one that is assigned, got {epoch}: pair_dataset was interrupted, "
+                "or is at it in another process; call it here, too"
+            )
+        self.epoch = epoch
 
     @property
     def index(self) -> NDArray[np.int64]:
         """(N,) item whose noise each image has, in this epoch; not to be written to."""
-        if self._index is None:
-            self._index = _maps(self.path, self._header, "r")[0]
-        chosen: NDArray[np.int64] = self._index[self.epoch]
+        chosen: NDArray[np.int64] = self._opened().index[self.epoch]
         return chosen
 
     @property
     def certificate(self) -> Certificate:
-        """What is proven of each shard; see ``Certificate``."""
-        records = np.array(_maps(self.path, self._header, "r")[1])
+        """What is proven of each shard; see ``Certificate``. NaN where none is assigned yet."""
+        records = np.array(self._opened().records)
+        records[records[..., 0] != 1] = np.nan
         return Certificate(records[..., 1], records[..., 2], records[..., 3])
 
     def noise(self, item: int) -> Tensor:
@@ -234,62 +275,18 @@ class PairedDataset(Dataset[Any]):
         item = range(len(self))[item]  # negative ones count from the end; others raise
         return self._source.with_noise(item, self.noise(item))
 
+    def _opened(self) -> PairFile:
+        if self._file is None:
+            self._file = PairFile(self.path)
+        return self._file
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_index": None}  # each process maps the file for itself
-
-
-def _create(part: Path, header: dict[str, Any]) -> None:
-    """A file of the right size, in which nothing is done yet."""
-    text = json.dumps(header).encode()
-    if len(text) > HEADER:
-        raise ValueError("images have a shape of too many dimensions for the file's header")
-    new = part.with_name(part.name + ".new")
-    cells = header["epochs"] * (header["images"] + 4 * header["shards"])
-    with new.open("wb") as file:
-        file.write(text.ljust(HEADER))
-        file.truncate(HEADER + 8 * cells)
-    new.replace(part)
-
-
-def _maps(
-    path: Path, header: dict[str, Any], mode: Any
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Index (epochs, N), and records (epochs, shards, 4): done, costs before and after, gap."""
-    epochs, size, shards = (header[name] for name in ("epochs", "images", "shards"))
-    index = np.memmap(path, "<i8", mode, HEADER, (epochs, size))
-    records = np.memmap(path, "<f8", mode, HEADER + index.nbytes, (epochs, shards, 4))
-    return index, records
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        text = file.read(HEADER)
-    try:
-        header: dict[str, Any] = json.loads(text)
-        known = header["format"] == FORMAT
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise ValueError(f"path must be a file that pair_dataset wrote, got {path}")
-    return header
-
-
-def _check_equal(path: Path, header: dict[str, Any]) -> None:
-    there = _read_header(path)
-    for name, value in header.items():
-        same = there.get(name) == value
-        if name == "probe":
-            same = np.allclose(there[name], value, rtol=1e-5, atol=1e-6)
-        if not same:
-            raise ValueError(
-                f"path must not be that of another call: {path} has {name} {there.get(name)!r}, "
-                f"and this call {value!r}"
-            )
+        """Each process maps the file for itself, and only this one writes it."""
+        return {**self.__dict__, "_file": None, "_filling": None}
 
 
 def _fill(
-    part: Path,
-    header: dict[str, Any],
+    file: PairFile,
     source: Source,
     labels: Tensor | None,
     metric: Metric,
@@ -297,7 +294,7 @@ def _fill(
     progress: bool,
 ) -> None:
     """Assign all shards that are not done; the record of a shard is written after its index."""
-    index, records = _maps(part, header, "r+")
+    header, records = file.header, file.records
     size, shards, seed = header["images"], header["shards"], header["seed"]
     with shown_steps(header["epochs"] * shards, progress) as step:
         for epoch in range(header["epochs"]):
@@ -309,10 +306,10 @@ def _fill(
                     continue
                 some = np.sort(items[size * shard // shards : size * (shard + 1) // shards])
                 chosen, *record = _pair(source, some, seed, epoch, labels, metric, tol)
-                index[epoch, some] = some[chosen]
-                index.flush()  # type: ignore[attr-defined]
+                file.index[epoch, some] = some[chosen]
+                file.index.flush()
                 records[epoch, shard] = 1, *record
-                records.flush()  # type: ignore[attr-defined]
+                records.flush()
 
 
 def _pair(
