@@ -35,6 +35,15 @@ from .problems import Samples
 CENTRED, EUCLIDEAN = "centred", "euclidean"  # forms of a problem's costs
 SAMPLES = "samples"
 OWN = "immiscible_fast"
+MODULES = {  # of packages that have another name
+    "scipy": "scipy.optimize",
+    "lapx": "lap",
+    "POT": "ot",
+    "torch-linear-assignment": "torch_linear_assignment",
+    "torchcfm": "torchcfm.optimal_transport",
+    "flash-sinkhorn": "flash_sinkhorn",
+    "before": OWN,
+}
 BROADCAST_LIMIT = 2 << 30  # bytes of the papers' (n, n, D) array that a benchmark may take
 KNN_SEED = 7
 
@@ -46,7 +55,6 @@ class Method:
     name: str
     solve: Callable[..., Any]
     package: str = OWN  # distribution, whose version is recorded
-    module: str = OWN  # what has to import
     takes: str = CENTRED  # form of the cost, or ``SAMPLES``
     exact: bool = True  # whether it promises the optimum of the centred costs
     only: str = ""  # device type, where it runs on no other
@@ -57,6 +65,11 @@ class Method:
     @property
     def ours(self) -> bool:
         return self.package == OWN
+
+    @property
+    def module(self) -> str:
+        """What has to import."""
+        return MODULES.get(self.package, self.package)
 
 
 @cache
@@ -309,14 +322,11 @@ def by_class(pair: Callable[[Samples], Any], drawn: Samples) -> Any:
     return index
 
 
-SCIPY = partial(Method, package="scipy", module="scipy.optimize")
-LAPX = partial(Method, package="lapx", module="lap")
-LAPCPP = partial(Method, package="lapcpp", module="lapcpp")
-LAPJV = partial(Method, package="lapjv", module="lapjv")
-FASTLAP = partial(Method, package="fastlap", module="fastlap")
-POT = partial(Method, package="POT", module="ot")
-KNN = partial(Method, package="torch", module="torch", exact=False, bijective=False)
-TLA = partial(Method, package="torch-linear-assignment", module="torch_linear_assignment")
+SCIPY, LAPX, LAPCPP, POT, FASTLAP, TLA = (
+    partial(Method, package=package)
+    for package in ("scipy", "lapx", "lapcpp", "POT", "fastlap", "torch-linear-assignment")
+)
+LAPJVR = partial(lapx_named, "lapjvr")
 
 SOLVERS = [
     Method("exact", own("exact"), rectangles=True),
@@ -325,7 +335,7 @@ SOLVERS = [
     Method("sinkhorn 0.01", own("sinkhorn", 0.01), exact=False),
     SCIPY("scipy", scipy_solve, rectangles=True),
     SCIPY("scipy, raw L2", scipy_solve, takes=EUCLIDEAN, exact=False),
-    LAPJV("lapjv", lapjv_solve),
+    Method("lapjv", lapjv_solve, "lapjv"),
     LAPX("lapx lapjv", lapx_solve, rectangles=True),
     *(
         LAPX(f"lapx {name}", partial(lapx_named, name), rectangles=True)
@@ -348,25 +358,25 @@ BATCHES = [
     TLA("torch-linear-assignment", torch_linear_assignment),
 ]
 
-_PAIRS = [
-    Method("exact", partial(own_pair, "exact", 0.01)),
-    Method("auto", partial(own_pair, "auto", 0.01), exact=False, only="cuda"),
-    *(
-        Method(f"auction {tol:g}", partial(own_pair, "auction", tol), exact=False)
-        for tol in (0.003, 0.01, 0.1, 0.5)
-    ),
-    Method("sinkhorn 0.01", partial(own_pair, "sinkhorn", 0.01), exact=False),
-    Method("auction, float32", partial(product_then, own("auction")), exact=False),
+_TOLERANCES = (("exact", 0), *(("auction", t) for t in (0.003, 0.01, 0.1, 0.5)), ("sinkhorn", 0.01))
+_OURS = [
+    Method(f"{name} {tol:g}" if tol else name, partial(own_pair, name, tol or 0.01), exact=not tol)
+    for name, tol in _TOLERANCES
+]
+_PEERS = [
     SCIPY("product + scipy", partial(product_then, scipy_solve)),
-    LAPJV("product + lapjv", partial(product_then, lapjv_solve)),
-    LAPX("product + lapx lapjvr", partial(product_then, partial(lapx_named, "lapjvr"))),
+    Method("product + lapjv", partial(product_then, lapjv_solve), "lapjv"),
+    LAPX("product + lapx lapjvr", partial(product_then, LAPJVR)),
     LAPCPP("product + lapcpp", partial(product_then, lapcpp_solve)),
     SCIPY("cdist + scipy", cdist_then_scipy, exact=False),
     SCIPY("official broadcast fp16 + scipy", broadcast_then_scipy, exact=False),
-    Method("torchcfm exact", torchcfm_exact, "torchcfm", "torchcfm.optimal_transport"),
+    Method("torchcfm exact", torchcfm_exact, "torchcfm"),
     POT("product + POT emd", partial(product_then, pot_emd)),
     TLA("product + torch-linear-assignment", partial(product_then, torch_linear_assignment)),
-    *(KNN(f"best of {k}, L2", partial(best_of, k)) for k in (4, 16)),
+    *(
+        Method(f"best of {k}, L2", partial(best_of, k), "torch", exact=False, bijective=False)
+        for k in (4, 16)
+    ),
     POT(
         "product + POT sinkhorn 0.1 + rounding",
         partial(product_then, partial(pot_sinkhorn, 0.1, 300)),
@@ -375,27 +385,22 @@ _PAIRS = [
     Method(
         "flash-sinkhorn 0.1 + rounding",
         partial(flash_sinkhorn_then_round, 0.1, 100),
-        *("flash-sinkhorn", "flash_sinkhorn"),
+        "flash-sinkhorn",
         exact=False,
         only="cuda",
     ),
 ]
-
-PAIRS = [replace(method, takes=SAMPLES) for method in _PAIRS]
+_FLOAT32 = Method("auction, float32", partial(product_then, own("auction")), exact=False)
+PAIRS = [replace(method, takes=SAMPLES) for method in (*_OURS, _FLOAT32, *_PEERS)]
 
 _LABELLED = [  # pairs that stay within the class of the image
     Method("exact, labels", own_groups),
     SCIPY("cdist + scipy by class", partial(by_class, cdist_then_scipy), exact=False),
-    LAPX(
-        "product + lapx lapjvr by class",
-        partial(by_class, partial(product_then, partial(lapx_named, "lapjvr"))),
-    ),
+    LAPX("product + lapx lapjvr by class", partial(by_class, partial(product_then, LAPJVR))),
     LAPCPP("product + lapcpp by class", partial(by_class, partial(product_then, lapcpp_solve))),
+    replace(_OURS[0], name="exact, no labels", exact=False),
 ]
-
 LABELLED = [replace(method, takes=SAMPLES) for method in _LABELLED]
-LABELLED.append(replace(PAIRS[0], name="exact, no labels", exact=False))
-
 
 # For batches that are too small to be assigned.
 
@@ -421,7 +426,7 @@ def best_of_drawn(drawn: Samples, k: int = 64) -> Tensor:
 
 
 PART = partial(Method, takes=SAMPLES, exact=False, answers=False)
-TORCH = partial(PART, package="torch", module="torch")
+TORCH = partial(PART, package="torch")
 POOL = [
     PART("pool.take, bfloat16", partial(take, torch.bfloat16)),
     PART("pool.take, float32", partial(take, torch.float32)),

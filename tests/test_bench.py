@@ -46,16 +46,16 @@ def test_peers_that_are_missing_or_wrong_are_left_out_and_ratios_are_right():
         time.sleep(0.02)
         return peers.scipy_solve(cost)
 
-    slow = Method("slow", late, "scipy", "scipy")
-    wrong = Method("wrong", lambda cost: np.arange(len(cost)), "numpy", "numpy")
-    absent = Method("absent", lambda cost: cost, "no-such-package", "no_such_module")
+    slow = Method("slow", late, "scipy")
+    wrong = Method("wrong", lambda cost: np.arange(len(cost)), "numpy")
+    absent = Method("absent", lambda cost: cost, "no-such-package")
     methods = [cases.named(peers.SOLVERS, "exact")[0], slow, wrong, absent]
     row = compare.side_by_side(given, methods, "exact", seconds=0.05)
     assert row["fastest_peer"] == "slow"
     assert row["ratio"] < 1
     assert row["ratio"] == pytest.approx(row["ms"]["exact"] / row["ms"]["slow"], rel=1e-4)
     assert row["left_out"]["wrong"].startswith("ArithmeticError: cost")
-    assert "no_such_module" in row["left_out"]["absent"]
+    assert "no-such-package" in row["left_out"]["absent"]
     assert row["gap_sd"] < 1e-6
     assert "no-such-package" in peers.inventory(methods)
 

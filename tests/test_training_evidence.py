@@ -1,96 +1,17 @@
-"""The training evidence: distances, grids of runs, comparisons, the page, and Gaussian noise."""
+"""The training evidence: comparisons, the page, and whether noise is Gaussian."""
 
 from __future__ import annotations
 
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("matplotlib")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from bench.training import data, evaluate, gaussian, grid, page, tables
+from bench import record
+from bench.training import data, gaussian, page, tables
 from bench.training.settings import Settings
-from immiscible_fast.demo.frechet import fit_gaussian, frechet_distance
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(evaluate, "CLASSIFIER_STEPS", 5)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load(Settings())
-
-
-def test_fid_is_the_distance_of_the_features_that_it_is_given(digits, tmp_path):
-    pytest.importorskip("torchmetrics")
-
-    class Means(torch.nn.Module):
-        num_features = 4
-
-        def forward(self, images):
-            return images.double().unflatten(3, (4, 2)).mean((1, 2, 4)) / 100
-
-    with pytest.raises(FileNotFoundError, match=r"inception must be the file .* of torch-fidelity"):
-        evaluate.inception_fid(tmp_path / "none", digits)
-    weights = tmp_path / "weights"
-    weights.touch()
-    few = replace(digits, pixels=digits.pixels[:200], labels=digits.labels[:200])
-    fid = evaluate.inception_fid(weights, few, Means())
-    other = digits.pixels[300:500]
-    fid.update(evaluate.as_bytes(other), real=False)
-    features = [Means()(evaluate.as_bytes(x)).numpy() for x in (few.pixels, other)]
-    expected = frechet_distance(*map(fit_gaussian, features))
-    assert float(fid.compute()) == pytest.approx(expected, rel=1e-4)
-
-
-GRID = """
-[tiny.base]
-width = 8
-batch = 8
-steps = 4
-judged = 20
-judge_at = [0.5, 1.0]
-sampling_steps = [1, 4]
-device = "cpu"
-output = "{output}"
-[tiny.vary]
-seed = [{seeds}]
-[tiny.noise]
-"plain" = {{}}
-"assigned in 8" = {{ noise = "assigned" }}
-"""
-
-
-def test_a_grid_runs_what_is_missing_and_nothing_twice(tmp_path):
-    path, out = tmp_path / "grid.toml", tmp_path / "out"
-    path.write_text(GRID.format(output=tmp_path, seeds="0"))
-    with ThreadPoolExecutor(1) as workers:
-        first = grid.missing(list(grid.cells(path)), out)
-        assert grid.run_all(first, out, workers, 1, 0) == 0
-        assert grid.run_all(first, out, workers, 1, 100) == 2
-        before = grid.csv_of("tiny", out).read_text()
-        path.write_text(GRID.format(output=tmp_path, seeds="0, 1"))
-        second = grid.missing(list(grid.cells(path)), out)
-        assert [cell.settings.seed for cell in second] == [1, 1]
-        grid.run_all(second, out, workers, 1, 100)
-    after = grid.csv_of("tiny", out).read_text()
-    assert after.startswith(before) and len(after) > len(before)
-    assert grid.missing(list(grid.cells(path)), out) == []
-    (group,) = tables.read_groups(out, ["tiny"])
-    assert group.noises == ["plain", "assigned in 8"] and group.seeds("plain") == [0, 1]
-    assert group.points == [(2, 1), (2, 4), (4, 1), (4, 4)]
-    rows = page.kept_samples(group, out)
-    assert [name.split(": ")[1] for name in rows] == ["1", "1", "4", "4", "16", "16"]
-    assert {tuple(x.shape) for x in rows.values()} == {(16, 1, 8, 8)}
 
 
 def group_of(**curves):
@@ -127,10 +48,10 @@ def test_the_page_is_that_of_the_committed_results(tmp_path):
 def test_each_figure_of_the_page_comes_from_a_csv(tmp_path):
     """A page of nothing has none of its tables' figures."""
     for name in ("gaussian", "distance"):
-        rows = grid.read_rows(page.RESULTS / f"{name}.csv")
+        rows = record.read_csv(page.RESULTS / f"{name}.csv")
         kept = {"data", "noise", "noises", "batch", "dim", "n"}
         changed = [{k: v if k in kept else "0.125" for k, v in row.items()} for row in rows[:1]]
-        gaussian.write(tmp_path / f"{name}.csv", changed)
+        record.write_csv(tmp_path / f"{name}.csv", list(changed[0]), changed)
     empty = page.render(tmp_path)
     assert "0.125" in empty and "0.12 %" in empty and " 0 runs in" in empty
     template = (page.HERE / "page.md").read_text(encoding="utf-8")
@@ -148,13 +69,14 @@ def test_assignment_takes_no_more_than_the_limit(rng):
     assert row["squared"] == pytest.approx(2 * row["distance"], rel=0.05)
 
 
-def test_best_of_k_is_not_gaussian_and_assignment_is(digits):
+def test_best_of_k_is_not_gaussian_and_assignment_is():
+    digits = data.load(Settings())
     x = digits.pixels.flatten(1)
     for kind, passes in (("assigned", True), ("best of 4, euclidean", False)):
         row = gaussian.examine(gaussian.given(kind, x, digits.labels, 2048), x)
         assert row["lean"] > 0.5
         assert gaussian.gaussian(row) == passes
-    committed = grid.read_rows(page.RESULTS / "gaussian.csv")
+    committed = record.read_csv(page.RESULTS / "gaussian.csv")
     passed = {row["noise"]: gaussian.gaussian(row) for row in committed}
     assert passed["plain"] and passed["assigned"] and passed["assigned within classes"]
     assert not passed["best of 4, euclidean"]

@@ -1,9 +1,10 @@
-"""A run of the training evidence: its settings, images, noise, objectives, models; resumed runs."""
+"""Training runs: settings, images, noise, objectives, models, distances; resumed runs, grids."""
 
 from __future__ import annotations
 
 import pickle
-import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,15 @@ import torch
 from PIL import Image
 
 pytest.importorskip("matplotlib")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from bench.training import data, evaluate, grid, objectives
+from bench import record
+from bench.training import data, evaluate, grid, objectives, page, tables
 from bench.training.models import make_model
 from bench.training.noise import Pairing
 from bench.training.run import Run, execute, keyed, name_of
 from bench.training.run import main as run_main
 from bench.training.settings import Settings, from_dict, parse
 from immiscible_fast import assign_noise
+from immiscible_fast.demo.frechet import fit_gaussian, frechet_distance
 
 TINY = {"width": 8, "batch": 8, "steps": 6, "judged": 20, "sampling_steps": (1, 2)}
 
@@ -271,7 +272,7 @@ def test_the_command_line_writes_its_results(tmp_path, capsys):
     ]
     assert run_main([str(config), *flags]) == 0
     (results,) = tmp_path.glob("*/results.csv")
-    rows = grid.read_rows(results)
+    rows = record.read_csv(results)
     assert [row["train_step"] for row in rows] == ["1", "2", "3", "4"]
     assert all(float(row["pixels"]) > 0 and 0 <= float(row["right"]) <= 1 for row in rows)
     assert "sampling_steps 1" in capsys.readouterr().out
@@ -280,3 +281,66 @@ def test_the_command_line_writes_its_results(tmp_path, capsys):
 def test_a_run_is_named_by_what_changes_its_numbers(tmp_path):
     assert name_of(Settings(output=tmp_path, threads=2)) == "default"
     assert name_of(Settings(seed=2, data="patches")) == "data=patches seed=2"
+
+
+def test_fid_is_the_distance_of_the_features_that_it_is_given(digits, tmp_path):
+    pytest.importorskip("torchmetrics")
+
+    class Means(torch.nn.Module):
+        num_features = 4
+
+        def forward(self, images):
+            return images.double().unflatten(3, (4, 2)).mean((1, 2, 4)) / 100
+
+    with pytest.raises(FileNotFoundError, match=r"inception must be the file .* of torch-fidelity"):
+        evaluate.inception_fid(tmp_path / "none", digits)
+    weights = tmp_path / "weights"
+    weights.touch()
+    few = replace(digits, pixels=digits.pixels[:200], labels=digits.labels[:200])
+    fid = evaluate.inception_fid(weights, few, Means())
+    other = digits.pixels[300:500]
+    fid.update(evaluate.as_bytes(other), real=False)
+    features = [Means()(evaluate.as_bytes(x)).numpy() for x in (few.pixels, other)]
+    expected = frechet_distance(*map(fit_gaussian, features))
+    assert float(fid.compute()) == pytest.approx(expected, rel=1e-4)
+
+
+GRID = """
+[tiny.base]
+width = 8
+batch = 8
+steps = 4
+judged = 20
+judge_at = [0.5, 1.0]
+sampling_steps = [1, 4]
+device = "cpu"
+output = "{output}"
+[tiny.vary]
+seed = [{seeds}]
+[tiny.noise]
+"plain" = {{}}
+"assigned in 8" = {{ noise = "assigned" }}
+"""
+
+
+def test_a_grid_runs_what_is_missing_and_nothing_twice(tmp_path):
+    path, out = tmp_path / "grid.toml", tmp_path / "out"
+    path.write_text(GRID.format(output=tmp_path, seeds="0"))
+    with ThreadPoolExecutor(1) as workers:
+        first = grid.missing(list(grid.cells(path)), out)
+        assert grid.run_all(first, out, workers, 1, 0) == 0
+        assert grid.run_all(first, out, workers, 1, 100) == 2
+        before = grid.csv_of("tiny", out).read_text()
+        path.write_text(GRID.format(output=tmp_path, seeds="0, 1"))
+        second = grid.missing(list(grid.cells(path)), out)
+        assert [cell.settings.seed for cell in second] == [1, 1]
+        grid.run_all(second, out, workers, 1, 100)
+    after = grid.csv_of("tiny", out).read_text()
+    assert after.startswith(before) and len(after) > len(before)
+    assert grid.missing(list(grid.cells(path)), out) == []
+    (group,) = tables.read_groups(out, ["tiny"])
+    assert group.noises == ["plain", "assigned in 8"] and group.seeds("plain") == [0, 1]
+    assert group.points == [(2, 1), (2, 4), (4, 1), (4, 4)]
+    rows = page.kept_samples(group, out)
+    assert [name.split(": ")[1] for name in rows] == ["1", "1", "4", "4", "16", "16"]
+    assert {tuple(x.shape) for x in rows.values()} == {(16, 1, 8, 8)}

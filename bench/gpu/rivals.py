@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from immiscible_fast import fast_assign
 from .calls import Forecast, batch_of_costs
 from .setting import Judge, Row, Setting, inputs, judge
 
-NAMES = ("auto", "exact", "product + scipy", "cdist + scipy", "product + torch-linear-assignment",
+NAMES = ("product + scipy", "cdist + scipy", "product + torch-linear-assignment",
          "flash-sinkhorn 0.1 + rounding", "product + POT emd")  # fmt: skip
 BATCHES = ("exact", "scipy, one by one", "torch-linear-assignment")
 
@@ -29,9 +28,12 @@ def own_cpu(drawn: Samples) -> torch.Tensor:
     return index.to(drawn.x.device)
 
 
-RIVALS = [replace(method, only="") for method in peers.PAIRS if method.name in NAMES[:2]]
-RIVALS += [Method("our CPU solver", own_cpu)]
-RIVALS += [method for method in peers.PAIRS if method.name in NAMES[2:]]
+RIVALS = [
+    Method("auto", partial(peers.own_pair, "auto", 0.01)),
+    Method("exact", partial(peers.own_pair, "exact", 0.01)),
+    Method("our CPU solver", own_cpu),
+    *(method for method in peers.PAIRS if method.name in NAMES),
+]
 
 
 def measure(setting: Setting) -> Iterator[Row]:

@@ -1,13 +1,6 @@
 """Images and their classes: some that come with packages, some from files of one's own.
 
-The standard files are read as they are distributed; nothing is downloaded:
-
-- cifar10: ``cifar-10-python.tar.gz`` of www.cs.toronto.edu/~kriz/cifar.html, unpacked:
-  FOLDER/data_batch_1 to data_batch_5 (pickles).
-- celeba: ``img_align_celeba.zip`` of mmlab.ie.cuhk.edu.hk/projects/CelebA.html, unpacked:
-  FOLDER/000001.jpg and so on; cut to the middle 140 x 140 and made 64 x 64.
-- tiny-imagenet: ``tiny-imagenet-200.zip`` of cs231n.stanford.edu, unpacked:
-  FOLDER/train/n01443537/images/n01443537_0.JPEG and so on, 64 x 64.
+The standard files are read as they are distributed (``LAYOUT``); nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -32,7 +25,8 @@ CELEBA_SQUARE, CELEBA_SIZE = 140, 64
 LAYOUT = {
     "cifar10": "data_batch_1 to data_batch_5 of cifar-10-python.tar.gz "
     "(www.cs.toronto.edu/~kriz/cifar.html)",
-    "celeba": "the jpg files of img_align_celeba.zip (mmlab.ie.cuhk.edu.hk/projects/CelebA.html)",
+    "celeba": "the jpg files of img_align_celeba.zip (mmlab.ie.cuhk.edu.hk/projects/CelebA.html), "
+    "which are cut to the middle 140 x 140 and made 64 x 64",
     "tiny-imagenet": "train/<class>/images/*.JPEG of tiny-imagenet-200.zip (cs231n.stanford.edu)",
 }
 

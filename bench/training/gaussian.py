@@ -19,7 +19,6 @@ pool holds back what suits nobody, 512 noises at any time: the last row counts t
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,21 +148,8 @@ def gaussian(row: dict[str, Any]) -> bool:
     return min(tests) > REJECTED and float(row["mean square of means"]) < 2
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-
-
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.training.gaussian",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--noises", type=int, default=NOISES)
@@ -183,8 +169,8 @@ def main(argv: list[str] | None = None) -> int:
         row = {"noise": kind, **examine(given(kind, x, images.labels, options.noises), x)}
         moments.append({"data": "digits", "batch": BATCH, "noises": options.noises, **row})
         print(moments[-1], flush=True)
-    write(options.out / "distance.csv", distances)
-    write(options.out / "gaussian.csv", moments)
+    for name, rows in (("distance", distances), ("gaussian", moments)):
+        record.write_csv(options.out / f"{name}.csv", list(rows[0]), rows, digits=4)
     return 0
 
 

@@ -14,7 +14,6 @@ Whoever stops it loses the runs under way, and nothing else.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import itertools
 import time
@@ -28,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from ..record import Row, read_csv, write_csv
 from . import data
 from .evaluate import MEASURES, Judge
 from .gaussian import RESULTS
-from .run import Row, execute, name_of, rounded
+from .run import execute, name_of
 from .settings import Settings, from_dict, read_toml
 
 SHOWN, SHOWN_STEPS = 16, (1, 4, 16)  # samples that are kept, and their sampling steps
@@ -95,28 +95,10 @@ def csv_of(block: str, folder: Path = RESULTS) -> Path:
     return folder / f"{block}.csv"
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Rows of a CSV; none, if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def append_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows({key: rounded(value) for key, value in row.items()} for row in rows)
-
-
 def missing(found: list[Cell], folder: Path) -> list[Cell]:
     """Cells that their CSVs do not have."""
     done = {
-        block: {(row["run"], row["noise"]) for row in read_rows(csv_of(block, folder))}
+        block: {(row["run"], row["noise"]) for row in read_csv(csv_of(block, folder))}
         for block in {cell.block for cell in found}
     }
     return [cell for cell in found if (cell.name, cell.noise) not in done[cell.block]]
@@ -167,7 +149,7 @@ def run_all(
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             cell = running.pop(future)
-            append_rows(csv_of(cell.block, folder), future.result())
+            write_csv(csv_of(cell.block, folder), FIELDS, future.result(), append=True)
             done += 1
             advance()
             start()
@@ -177,11 +159,7 @@ def run_all(
 def main(argv: list[str] | None = None) -> int:
     from tqdm import tqdm
 
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.training.grid",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("grid", type=Path, nargs="+")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none later")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each")

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR
 
-from ..record import ROOT
+from ..record import ROOT, Row, read_csv
 from ..tables import markdown
 from . import gaussian
 from .gaussian import RESULTS
-from .grid import Cell, cells, missing, read_rows, samples_of
+from .grid import Cell, cells, missing, samples_of
 from .pictures import write_curves, write_rows_of_samples
-from .run import Row
 from .settings import from_dict, read_toml
 from .tables import MARKS, NOT_SHOWN, SEEDS, Factor, Group, read_groups
 
@@ -46,14 +45,14 @@ FLOPS, SUSTAINED = 36e9, 1e14  # of a step for an image; of a GPU in a second
 def render(folder: Path = RESULTS) -> str:
     """The page's text: page.md, with what the CSVs say in the places that it marks."""
     groups = read_groups(folder, known_blocks())
-    moments = read_rows(folder / "gaussian.csv")
+    moments = read_csv(folder / "gaussian.csv")
     return Template((HERE / "page.md").read_text(encoding="utf-8")).substitute(
         runs=sum(len(seeds) for group in groups for seeds in group.runs.values()),
         summary=_summary(groups),
         map=_map(groups),
         sooner=_sooner(groups),
         comparisons="\n\n".join(_comparison(group, folder) for group in groups),
-        distances=_distances(read_rows(folder / "distance.csv")),
+        distances=_distances(read_csv(folder / "distance.csv")),
         noises=moments[0]["noises"],
         batch=moments[0]["batch"],
         rejected=gaussian.REJECTED,

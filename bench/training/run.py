@@ -12,7 +12,6 @@ TensorBoard's events with --tensorboard.
 from __future__ import annotations
 
 import copy
-import csv
 import hashlib
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..record import Row, rounded, write_csv
 from . import data
 from .evaluate import CHUNK, MEASURES, Judge
 from .models import make_model
@@ -40,7 +40,6 @@ ELSEWHERE = {  # settings that change where and how, not what comes out
     *("sampling_steps", "last_only", "judge_at", "inception"),
 }
 STATEFUL = ("model", "average", "optimizer", "pairing")
-Row = dict[str, Any]
 
 
 class Window(NamedTuple):
@@ -196,11 +195,8 @@ class Run:
         """results.csv, and samples.png with a line for each number of sampling steps."""
         from .pictures import write_rows_of_samples
 
-        with (self.folder / "results.csv").open("w", newline="") as file:
-            names = ("train_step", "sampling_steps", *MEASURES)
-            writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({key: rounded(v) for key, v in row.items()} for row in self.rows)
+        names = ("train_step", "sampling_steps", *MEASURES)
+        write_csv(self.folder / "results.csv", names, self.rows)
         counts = self.settings.counts_after(self.settings.judged_after[-1])
         rows = {f"{n} steps": self.sample(SHOWN, n)[0] for n in counts}
         write_rows_of_samples(rows, self.folder / "samples.png")
@@ -241,10 +237,6 @@ def execute(
     if keep:
         run.write()
     return run
-
-
-def rounded(value: Any) -> Any:
-    return f"{value:.5g}" if isinstance(value, float) else value
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, verdict_on
 
-from .grid import read_rows, values_of, without_noise
+from ..record import read_csv
+from .grid import values_of, without_noise
 
 PLAIN = "plain"
 LEAD = {"data": "digits", "model": "mlp", "objective": "flow"}  # what a title starts with
@@ -116,7 +117,7 @@ def read_groups(folder: Path, blocks: list[str]) -> list[Group]:
     """What the CSVs of these blocks have, groups in the order of their first rows."""
     found: dict[tuple[str, str], Group] = {}
     for block in blocks:
-        for row in read_rows(folder / f"{block}.csv"):
+        for row in read_csv(folder / f"{block}.csv"):
             values, setting = values_of(row["run"]), without_noise(row["run"])
             group = found.setdefault(
                 (block, setting), Group(block, values_of(setting or "default"))
