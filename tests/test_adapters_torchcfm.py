@@ -98,16 +98,6 @@ def test_with_replacement_pairs_are_those_of_the_permutation(rng):
     assert row.unique().numel() < 160
 
 
-def test_labels_travel_with_their_samples(rng):
-    x0, x1 = populations(rng, 32, 32)
-    y0, y1 = torch.arange(32), torch.arange(32) + 100
-    first, second, out0, out1 = OTPlanSampler("exact").sample_plan_with_labels(x0, x1, y0, y1)
-    assert first.equal(x0[out0])
-    assert second.equal(x1)
-    assert out1.equal(y1)
-    assert OTPlanSampler("exact").sample_plan_with_labels(x0, x1)[2:] == (None, None)
-
-
 def test_noise_stays_in_the_class_of_the_image_it_came_with(rng):
     x0, x1 = populations(rng, 60, 60)
     y1 = torch.from_numpy(rng.integers(0, 3, 60))

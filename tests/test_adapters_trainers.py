@@ -114,12 +114,6 @@ def one_config(**given):
     return types.SimpleNamespace(**(config | given))
 
 
-def test_onetrainer_s_noise_is_assigned(latents):
-    noise = one_trainer()._create_noise(latents, one_config(), torch.Generator().manual_seed(0))
-    drawn = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    assert noise.equal(assign_noise(latents, drawn))
-
-
 def test_onetrainer_s_offset_stays_with_the_timestep_of_its_image(latents):
     config = one_config(offset_noise_weight=0.5, generalized_offset_noise=True)
     timestep = torch.arange(N).float()

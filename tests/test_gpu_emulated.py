@@ -73,6 +73,8 @@ def test_every_kernel_runs_clean(target, rng):
         if name.startswith("pairwise_cost"):  # matrix instructions of every type
             want = naive(*call.args, "sqeuclidean")
             assert (answer - want).abs().max() < 0.01 * want.std()
+        elif name.endswith("exact"):
+            assert_as_on_the_cpu(call, answer)
     assert {kernel for kernel, name in COVERED.items() if kernel not in seen[name]} == set()
 
 
@@ -84,16 +86,27 @@ def test_a_whole_call_at_1024(target, rng):
         index = fast_assign(images, noise, metric="dot", method="exact")
     emulator.assert_clean()
     cost = -(images.double() @ noise.double().mT)
-    best = solve_assignment_on_the_cpu(cost)
+    best = on_the_cpu(solve_assignment, cost, method="exact").cost
     paid = cost[torch.arange(1024), index].sum()
     assert index.sort().values.equal(torch.arange(1024))
     assert abs(paid - best) <= 1e-6 * abs(best)
 
 
-def solve_assignment_on_the_cpu(cost):
+def on_the_cpu(call, *args, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IMMISCIBLE_BACKEND", "cpu")
-        return solve_assignment(cost, method="exact").cost
+        return call(*args, **options)
+
+
+def assert_as_on_the_cpu(call, answer):
+    """Wrong arithmetic, loads or shuffles of the emulator would show, too."""
+    for cost, paid, converged in zip(*call.args, answer.cost, answer.converged, strict=True):
+        if not converged:
+            with pytest.raises(ValueError, match="infeasible"):
+                on_the_cpu(solve_assignment, cost, method="exact")
+            continue
+        best = on_the_cpu(solve_assignment, cost, method="exact").cost
+        assert float(paid) == pytest.approx(float(best), rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 20, 31), (1, 40, 40)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -26,11 +29,15 @@ def nothing_compiled_before():
 
 @pytest.fixture(params=["cpu", "gpu"])
 def device(request, gpu_device, monkeypatch):
-    """Tensors of the CPU solver, and of the GPU's (interpreted, where there is none)."""
+    """Of the CPU solver's tensors, or of the GPU's; interpreted, those take seconds a problem."""
     if request.param == "cpu":
         return "cpu"
     pytest.importorskip("triton")
+    from immiscible_fast.backends import triton_gpu
+
     monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
+    if gpu_device == "cpu":
+        monkeypatch.setattr(triton_gpu, "sinkhorn", partial(triton_gpu.sinkhorn, updates=2))
     return gpu_device
 
 
@@ -38,39 +45,45 @@ def randn(rng, *shape, device="cpu"):
     return torch.from_numpy(rng.normal(size=shape)).to(device, torch.float32)
 
 
+def is_interpreted():
+    return not torch.cuda.is_available() and "IMMISCIBLE_BACKEND" in os.environ
+
+
 CHECKS = (
+    "test_faketensor",
     "test_schema",
     "test_autograd_registration",
-    "test_faketensor",
     "test_aot_dispatch_dynamic",
 )
 
 
+def opcheck(name, *arguments):
+    """Where kernels are interpreted, whether they give what the op's fake implementation says."""
+    op = getattr(torch.ops.immiscible_fast, name)
+    checks = CHECKS[:1] if is_interpreted() else CHECKS
+    torch.library.opcheck(op, arguments, test_utils=checks)
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 5), (1, 3, 7), (1, 7, 3)])
 def test_solve_is_a_sound_op(rng, device, shape):
-    cost = randn(rng, *shape, device=device)
-    torch.library.opcheck(torch.ops.immiscible_fast.solve, (cost, "exact", 0.01), test_utils=CHECKS)
+    opcheck("solve", randn(rng, *shape, device=device), "exact", 0.01)
 
 
 @pytest.mark.parametrize("labelled", [False, True])
 def test_assign_is_a_sound_op(rng, device, labelled):
     x, noise = randn(rng, 2, 5, 3, device=device), randn(rng, 2, 5, 3, device=device)
     labels = torch.tensor([[0, 1, 0, 1, 0]], device=device).repeat(2, 1) if labelled else None
-    arguments = (x, noise, labels, "sqeuclidean", "auto", 0.01)
-    torch.library.opcheck(torch.ops.immiscible_fast.assign, arguments, test_utils=CHECKS)
+    opcheck("assign", x, noise, labels, "sqeuclidean", "auto", 0.01)
 
 
 @pytest.mark.parametrize("limit", [torch.inf, 0.3])
 def test_columns_is_a_sound_op(rng, device, limit):
-    cost = randn(rng, 2, 5, 4, device=device)
-    op = torch.ops.immiscible_fast.columns
-    torch.library.opcheck(op, (cost, False, limit, True), test_utils=CHECKS)
+    opcheck("columns", randn(rng, 2, 5, 4, device=device), False, limit, True)
 
 
 def test_pairwise_cost_is_a_sound_op(rng, device):
     x, y = randn(rng, 1, 5, 3, device=device), randn(rng, 1, 4, 3, device=device)
-    op = torch.ops.immiscible_fast.pairwise_cost
-    torch.library.opcheck(op, (x, y, "euclidean"), test_utils=CHECKS)
+    opcheck("pairwise_cost", x, y, "euclidean")
 
 
 def step(x, noise, labels, t):
@@ -87,7 +100,7 @@ def step(x, noise, labels, t):
 def test_a_step_compiles_whole_and_once_for_all_sizes(rng, device):
     counter = CompileCounter()
     compiled = torch.compile(step, backend=counter, fullgraph=True, dynamic=True)
-    for n in (5, 6, 9):
+    for n in (4,) if is_interpreted() else (5, 6, 9):
         x, noise = randn(rng, n, 4, device=device), randn(rng, n, 4, device=device)
         labels = torch.arange(n, device=device) % 2
         t = torch.linspace(0, 1, n, device=device)
@@ -102,9 +115,9 @@ def drop_ins(cost):
     return [*pairs[0], *pairs[1], *limited[0], limited[1]]
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 5), (2, 4, 7), (2, 7, 4)])
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3)])
 def test_drop_ins_compile_whole(rng, device, shape):
-    cost = randn(rng, *shape, device=device)
+    cost = randn(rng, 1 if is_interpreted() else 2, *shape, device=device)
     compiled = torch.compile(drop_ins, backend="aot_eager", fullgraph=True, dynamic=True)
     for got, want in zip(compiled(cost), drop_ins(cost), strict=True):
         assert torch.equal(got, want)
