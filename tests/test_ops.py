@@ -33,11 +33,11 @@ def device(request, gpu_device, monkeypatch):
     if request.param == "cpu":
         return "cpu"
     pytest.importorskip("triton")
-    from immiscible_fast.backends import triton_gpu
+    from immiscible_fast.gpu import backend
 
     monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
     if gpu_device == "cpu":
-        monkeypatch.setattr(triton_gpu, "sinkhorn", partial(triton_gpu.sinkhorn, updates=2))
+        monkeypatch.setattr(backend, "sinkhorn", partial(backend.sinkhorn, updates=2))
     return gpu_device
 
 
