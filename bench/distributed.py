@@ -38,7 +38,6 @@ from immiscible_fast.distributed.sharded import ROOM
 
 from . import problems, record, tables
 
-RESULTS = record.RESULTS / "distributed"
 GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
     "bytes_per_s_in_node": 300e9,
     "bytes_per_s_between_nodes": 40e9,
@@ -81,27 +80,19 @@ def counted(size: int, rows: int, dim: int, itemsize: int) -> dict[str, dict[str
 def counting() -> Iterator[dict[str, int]]:
     """Collectives that this process takes part in, and the bytes that it gets from others."""
     found = {"collectives": 0, "bytes": 0}
-
-    def counted_call(name: str) -> Callable[..., Any]:
-        call = getattr(dist, name)
-
-        def wrapped(first: Any, *args: Any, **kwargs: Any) -> Any:
-            found["collectives"] += 1
-            if name == "all_gather":
-                found["bytes"] += sum(part.nbytes for part in first) - args[0].nbytes
-            elif name == "recv":
-                found["bytes"] += first.nbytes
-            elif name != "send":
-                found["bytes"] += first.nbytes - args[0].nbytes
-            return call(first, *args, **kwargs)
-
-        return wrapped
-
-    names = ("all_gather", "send", "recv", GATHER)
+    gathers = ("all_gather", GATHER)
     with ExitStack() as patches:
-        for name in names:
-            patches.enter_context(patch.object(dist, name, counted_call(name)))
+        mocks = {
+            name: patches.enter_context(patch.object(dist, name, wraps=getattr(dist, name)))
+            for name in (*gathers, "send", "recv")
+        }
         yield found
+    for name, mock in mocks.items():
+        for first, *rest in (call.args for call in mock.call_args_list):
+            found["collectives"] += 1
+            if name != "send":
+                got = sum(part.nbytes for part in first) if name == "all_gather" else first.nbytes
+                found["bytes"] += got - (rest[0].nbytes if name in gathers else 0)
 
 
 def official(x: Tensor, noise: Tensor) -> Tensor:
@@ -211,36 +202,32 @@ def simulated(size: int, n: int, dim: int, itemsize: int, gpu: dict[str, float])
         """Of ``message`` bytes from each, in log2 steps."""
         return math.ceil(math.log2(size)) * latency + (size - 1) * message / speed
 
-    def total(message: float) -> float:
-        return 2 * gather(message / size)
-
     matrix, sample = 4.0 * n * n, dim * itemsize
     product = 2.0 * n * n * dim / gpu["flops"]
-    read = matrix / gpu["memory_bytes_per_s"]
-    replicated = {
-        "agreement": gather(WORDS),
-        "gathering": gather(2 * n / size * sample),
-        "product": product,
-        "solving": gpu["passes_over_the_matrix"] * read + gpu["steps"] * gpu["launch_s"],
+    read, launch = matrix / gpu["memory_bytes_per_s"], gpu["launch_s"]
+    seconds = {
+        "replicated": {
+            "agreement": gather(WORDS),
+            "gathering": gather(2 * n / size * sample),
+            "product": product,
+            "solving": gpu["passes_over_the_matrix"] * read + gpu["steps"] * launch,
+        },
+        "sharded": {
+            "agreement": gather(WORDS),
+            "gathering": gather(n / size * sample),
+            "product": product / size,
+            "solving": gpu["passes_of_sharded"] * read / size + 10 * 21 * launch,
+            "sums of columns": 22 * 2 * gather(4.0 * n / size),
+            "lists": gather(n / size * (ROOM + 1) * 12.0) + gather(16.0 * n / size),
+            "matching": n * gpu["matching_s_per_row"],
+        },
     }
-    sharded = {
-        "agreement": gather(WORDS),
-        "gathering": gather(n / size * sample),
-        "product": product / size,
-        "solving": gpu["passes_of_sharded"] * read / size + 10 * 21 * gpu["launch_s"],
-        "sums of columns": 22 * total(4.0 * n),
-        "lists": gather(n / size * (ROOM + 1) * 12.0) + gather(16.0 * n / size),
-        "matching": n * gpu["matching_s_per_row"],
-    }
-    ways = {"replicated": replicated, "sharded": sharded}
+    ms = {w: {k: round(1e3 * s, 3) for k, s in parts.items()} for w, parts in seconds.items()}
     gigabytes = {
         "replicated": (matrix + 2.0 * n * sample) / 1e9,
         "sharded": (2 * matrix / size + 2.0 * n * sample) / 1e9,
     }
-    return {"gpus": size, "n": n, "dim": dim, "gigabytes": gigabytes, "ms": {
-        way: {name: round(1e3 * seconds, 3) for name, seconds in parts.items()}
-        for way, parts in ways.items()
-    }}  # fmt: skip
+    return {"gpus": size, "n": n, "dim": dim, "gigabytes": gigabytes, "ms": ms}
 
 
 def shown(milliseconds: float) -> str:
@@ -286,12 +273,12 @@ def simulated_table(result: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.distributed", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ranks", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument("--rows", type=int, default=256, help="of each rank")
     parser.add_argument("--dim", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=record.RESULTS / "distributed")
     options = parser.parse_args(argv)
     settings = {"rows": options.rows, "dim": options.dim, "rounds": options.rounds}
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """What a call to the GPU's solver costs on the host, measured by a driver that does nothing.
 
     python -m bench.host_time                 # n = 1024
-    python -m bench.host_time --json bench/results/host_time/FILE.json
+    python -m bench.host_time --out bench/results/host_time
 
 Kernels are not compiled, and a launch ends where CUDA's own would begin: what is timed is Python,
 Triton's runtime and torch's operations, those on CPU tensors with few coordinates. A device adds
@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import triton
@@ -30,6 +30,8 @@ from triton.compiler import CompiledKernel
 from triton.runtime.jit import JITFunction
 
 from immiscible_fast import fast_assign
+
+from . import record
 
 NUMBERS = itertools.count()
 DIM, REPEATS = 8, 400
@@ -74,8 +76,7 @@ def nothing_runs(
 ) -> Iterator[Driver]:
     """CPU tensors go to the GPU's backend inside, and launches to ``run``, with the arguments of
     Triton's launcher; what tensors hold does not matter."""
-    environment = os.environ.get("IMMISCIBLE_BACKEND")
-    before = JITFunction.run, launch.PLANNED, triton.compiler.compile
+    before = JITFunction.run
     driver = Driver(capability)
 
     def compiling(source: Any, target: Any = None, options: Any = None, **_: Any) -> Kernel:
@@ -83,21 +84,19 @@ def nothing_runs(
 
     def launching(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         self.compile = compiling  # which some Tritons look up for each device, others only once
-        return before[0](self, *args, grid=grid, warmup=warmup, **options)
+        return before(self, *args, grid=grid, warmup=warmup, **options)
 
-    os.environ["IMMISCIBLE_BACKEND"] = "triton"
     triton.runtime.driver.set_active(driver)
-    JITFunction.run, triton.compiler.compile = launching, compiling
-    launch.PLANNED = ("cuda", "cpu") if planned else ()
-    try:
-        yield driver
-    finally:
-        JITFunction.run, launch.PLANNED, triton.compiler.compile = before
-        launch.PLANS.clear()
-        if environment is None:
-            del os.environ["IMMISCIBLE_BACKEND"]
-        else:
-            os.environ["IMMISCIBLE_BACKEND"] = environment
+    with (
+        patch.dict(os.environ, {"IMMISCIBLE_BACKEND": "triton"}),
+        patch.object(JITFunction, "run", launching),
+        patch.object(triton.compiler, "compile", compiling),
+        patch.object(launch, "PLANNED", ("cuda", "cpu") if planned else ()),
+    ):
+        try:
+            yield driver
+        finally:
+            launch.PLANS.clear()
 
 
 def milliseconds(call: Callable[[], Any], repeats: int) -> dict[str, float]:
@@ -132,25 +131,18 @@ def measured(n: int, method: str, repeats: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path, help="folder of the result")
     options = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET", "0") != "0":
         parser.error("what is interpreted is not launched: unset TRITON_INTERPRET")
     torch.set_num_threads(1)
     rows = [row for method in METHODS for row in measured(options.n, method, options.repeats)]
-    for row in rows:
-        print(row)
-    if options.json:
-        from . import record
-
-        head = {"processor": record.processor_name(), "triton": triton.__version__}
-        head |= {"torch": torch.__version__, "load": round(os.getloadavg()[0], 1)}
-        lines = ",\n  ".join(json.dumps(row) for row in rows)
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(f'{json.dumps(head)[:-1]},\n "rows": [\n  {lines}\n ]}}\n')
+    print(*rows, sep="\n")
+    if options.out:
+        print(record.save(options.out, rows=rows))
 
 
 if __name__ == "__main__":
