@@ -6,7 +6,7 @@ Each takes a generator and a shape (n, m) and returns a float64 matrix.
 from __future__ import annotations
 
 import numpy as np
-from immiscible_fast.kernels.cpu.candidates import LISTED_FROM as LISTED
+from immiscible_fast.kernels.cpu.schedule import LISTED_FROM as LISTED
 
 # Sizes on both sides of what changes inside the solver: rows of fewer than 16 columns are padded,
 # rows are read 16 and 64 columns at a time, and from LISTED columns on they have candidate lists.

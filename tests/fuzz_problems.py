@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from immiscible_fast.kernels.cpu import auction, rectangle, reduction, ties
+from immiscible_fast.kernels.cpu import schedule
 from immiscible_fast.kernels.cpu.work import COUNTERS
 
 from immiscible_fast import (
@@ -205,11 +205,11 @@ def budget(n: int, m: int) -> dict[str, int]:
     A bid looks at one row; so does a phase of the auction at what it keeps, a finish at each of its
     duals, a search at each row that it reaches, and a phase of the matching.
     """
-    bids = auction.BIDS_PER_ROW * n
-    reductions = FINISHES * (reduction.BIDS_PER_ROW + 1) * n
+    bids = schedule.AUCTION_BIDS_PER_ROW * n
+    reductions = FINISHES * (schedule.REDUCTION_BIDS_PER_ROW + 1) * n
     paths = FINISHES * m
     if n < m:  # before the auction
-        reductions += (rectangle.BIDS_PER_ROW + 1) * n
+        reductions += (schedule.RECTANGLE_BIDS_PER_ROW + 1) * n
         paths += n
     return {
         "bids": bids,
@@ -219,7 +219,7 @@ def budget(n: int, m: int) -> dict[str, int]:
         "paths": paths,
         "list_relaxations": paths * (n + 1),
         "row_relaxations": paths * (n + 1),
-        "tie_scans": ties.PHASES * n,
+        "tie_scans": schedule.TIE_PHASES * n,
         "pass_scans": PASSES * n,
     }
 

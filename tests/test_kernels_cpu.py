@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from immiscible_fast.kernels.cpu import heap, scans, vector
 from immiscible_fast.kernels.cpu.certificate import certificate
-from immiscible_fast.kernels.cpu.work import SLOTS
+from immiscible_fast.kernels.cpu.work import SLOTS, Work
 from numba import njit
 
 WIDTHS = (*range(16, 131), 1000)
@@ -39,6 +39,10 @@ def top2_of_list(value, i, price, index, count):
 @njit
 def minimum(cost, i, price):
     return scans.row_min(cost, i, price)
+
+
+def no_work():
+    return Work(np.zeros(SLOTS, np.int64), np.zeros(1, np.int64))
 
 
 def poisoned(rows, width, dtype):
@@ -167,7 +171,7 @@ def test_the_certificate_is_the_documented_sum(dtype, rng):
     for n, m in ((1, 16), (16, 16), (20, 33), (50, 50)):
         cost = rng.normal(size=(n, m)).astype(dtype)
         price, column, dual = rng.normal(size=m), rng.permutation(m)[:n], np.empty(n)
-        total, bound = certificate(cost, price, column, m, dual, np.zeros(SLOTS, np.int64))
+        total, bound = certificate(cost, price, column, m, dual, no_work())
         assert total == pytest.approx(cost[np.arange(n), column].sum(dtype=np.float64), abs=1e-12)
         least = (cost.astype(np.float64) + price).min(1)
         assert np.array_equal(dual, least)
@@ -180,9 +184,7 @@ def test_the_certificate_leaves_padding_out(rng):
     cost[:, :5] = rng.normal(size=(3, 5))
     price = np.zeros(16)
     price[:5] = 1 + rng.random(5)
-    _, bound = certificate(
-        cost, price, np.array([0, 1, 2]), 5, np.empty(3), np.zeros(SLOTS, np.int64)
-    )
+    _, bound = certificate(cost, price, np.array([0, 1, 2]), 5, np.empty(3), no_work())
     least = (cost[:, :5] + price[:5]).min(1)
     assert bound == pytest.approx(least.sum() - price[:5].sum() + 2 * price[:5].min(), abs=1e-12)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from checks import assert_exact, assert_matching, optimum, rounding, total
 from families import FAMILIES, make, wide_range
-from immiscible_fast.kernels.cpu.solver import SMALL, SMALL_COLUMNS, SMALL_ROWS
+from immiscible_fast.kernels.cpu.schedule import SMALL, SMALL_COLUMNS, SMALL_ROWS
 
 from immiscible_fast import linear_sum_assignment, solve_assignment
 from immiscible_fast.cpu import solver

@@ -7,8 +7,10 @@ import pytest
 from families import make
 from immiscible_fast.kernels.cpu import ties
 from immiscible_fast.kernels.cpu.auction import value_spread
+from immiscible_fast.kernels.cpu.matching import Duals, new_matching
+from immiscible_fast.kernels.cpu.schedule import TIE_PHASES
 from immiscible_fast.kernels.cpu.vector import GROUPS
-from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, TIE_SCANS
+from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, TIE_SCANS, Work
 from numba import njit
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
@@ -26,19 +28,19 @@ def reduced_columns(cost, m, price, work):
 def match(cost):
     """(prices, duals, column of each row) after column reduction and matching."""
     n, m = cost.shape
-    work = np.zeros(SLOTS, np.int64)
+    work = Work(np.zeros(SLOTS, np.int64), np.zeros(1, np.int64))
     low = np.zeros(m, cost.dtype)
     reduced_columns(cost, m, low, work)
-    price, dual = low.astype(np.float64), np.zeros(n + 1)
-    owner, column, free = np.full(m, -1), np.full(n + 1, -1), np.empty(n, np.int64)
-    left = ties.match_ties(cost, price, dual, owner, column, free, work)
-    column = column[:n]
+    duals, matching = Duals(low.astype(np.float64), low, np.zeros(n + 1)), new_matching(n, m)
+    free = np.empty(n, np.int64)
+    left = ties.match_ties(cost, duals, matching, free, work)
+    owner, column = matching.row4col, matching.col4row[:n]
     assert np.array_equal(np.sort(free[:left]), np.flatnonzero(column < 0))
     matched = np.flatnonzero(column >= 0)
     assert np.array_equal(owner[column[matched]], matched)
     assert (owner >= 0).sum() == matched.size
-    assert work[TIE_SCANS] <= ties.PHASES * n
-    return price, dual[:n], column
+    assert work.counts[TIE_SCANS] <= TIE_PHASES * n
+    return duals.price, duals.row[:n], column
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

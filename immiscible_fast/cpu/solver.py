@@ -21,7 +21,7 @@ from immiscible_fast.kernels.cpu.solver import (
     is_small,
     solve_range,
 )
-from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS, STOP
+from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS
 
 from .. import validation
 from ..rectangular import inverse, transposed
@@ -61,13 +61,13 @@ def solve(
     start = np.empty((batch, m)) if prices is None else prices.copy()
     index = np.empty((batch, n), np.int64)
     value, dual = np.empty((batch, 2)), np.empty((batch, n))
-    work = np.zeros((batch, SLOTS), np.int64)
+    counts, stop = np.zeros((batch, SLOTS), np.int64), np.zeros(1, np.int64)
     warm = prices is not None
 
     worst = []
 
     def run(begin: int, end: int) -> None:
-        answer = start, index, value, dual, work
+        answer = start, index, value, dual, counts, stop
         worst.append(solve_range(costs, begin, end, constants, exact, tol, warm, proven, *answer))
 
     workers = 1
@@ -75,9 +75,9 @@ def solve(
         workers = min(batch, threads or _available_cores())
     if workers > 1:
         cuts = np.linspace(0, batch, min(batch, 4 * workers) + 1).astype(int).tolist()
-        _watch(run, pairwise(cuts), workers, work)
+        _watch(run, pairwise(cuts), workers, stop)
     elif costs.size >= WATCHED_FROM and threading.current_thread() is threading.main_thread():
-        _watch(run, [(0, batch)], 1, work)
+        _watch(run, [(0, batch)], 1, stop)
     else:
         run(0, batch)
 
@@ -92,8 +92,8 @@ def solve(
         raise LargeConstants
     converged = np.empty(batch, np.bool_)
     converged.fill(True)
-    counts = work[:, : len(COUNTERS)]
-    return Solution(index, value[:, 0], value[:, 1], converged, start, dual, counts)
+    work = counts[:, : len(COUNTERS)]
+    return Solution(index, value[:, 0], value[:, 1], converged, start, dual, work)
 
 
 def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np.int64]:
@@ -114,7 +114,7 @@ def _watch(
     run: Callable[[int, int], None],
     ranges: Iterable[tuple[int, int]],
     workers: int,
-    work: NDArray[np.int64],
+    stop: NDArray[np.int64],
 ) -> None:
     """``run(begin, end)`` for each range on other threads, so that this one can be interrupted.
 
@@ -123,10 +123,7 @@ def _watch(
     """
     run(0, 0)  # compiles here, if it has to, which an interrupt ends at once
 
-    def stop() -> None:
-        work[:, STOP] = 1
-
-    share(run, ranges, workers, stop)
+    share(run, ranges, workers, lambda: stop.fill(1))
 
 
 def _available_cores() -> int:

@@ -8,103 +8,126 @@
    ``TOGETHER`` rows next in turn look at the same prices: a w2 from before the others' bids is at
    most too low, which is a smaller step; who wants a column that one of them has just taken looks
    again.
-3. Then every assigned row is within eps of its best column, so the assignment is within n eps of
-   the optimum.
-4. The phases lower eps. What is within the new eps of its best column stays assigned.
+3. Then every assigned row is within eps of its best column: eps-complementary slackness, by which
+   the assignment is within n eps of the optimum.
+4. The phases lower eps. Pairs that satisfy it for the new eps stay assigned.
 
 Each bid raises a price by at least eps and by a few units in its last place, so no rounding stalls
 it; a budget of bids bounds the work of a price war, and the exact finish takes over from there.
+
+Prices are in the type of the costs.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from .candidates import best_two, row_bound, unlisted
 from .jit import kernel
-from .work import BID_SCANS, BIDS, STOP
+from .schedule import (
+    AUCTION_BIDS_PER_ROW,
+    BIDS_PER_FILL,
+    BIDS_PER_REFUSAL,
+    FILLS_PER_ROW,
+    SAMPLED_ROWS,
+    TOGETHER,
+    WAR_BIDS_PER_ROW,
+)
+from .work import BID_SCANS, BIDS
 
-BIDS_PER_ROW = 150  # budget; an ordinary problem takes 8 to 60
-WAR = 24  # bids per row; a phase that takes more starts again from a larger eps
-BIDS_PER_FILL = 2  # fewer bids than this for each time that a list is filled: lists are dry ...
-FILLS_PER_ROW = 2  # ... but so many fills of each list are free
-SAMPLED_ROWS = 32
-TOGETHER = 4  # rows that bid at the same prices: a processor works on them side by side
-BIDS_PER_REFUSAL = 16  # fewer bids than this for each that came too late: rows bid one by one
+
+class Bidders(NamedTuple):
+    """Scratch of a phase: the unassigned rows, and the bids of those that bid together."""
+
+    stack: NDArray[np.int64]  # (n,)
+    column: NDArray[np.int64]  # (TOGETHER,), what they want
+    first: NDArray[np.floating]  # (TOGETHER,), its value
+    second: NDArray[np.floating]  # (TOGETHER,), at most the value of their second best
+    price: NDArray[np.floating]  # (TOGETHER,), the price of the column as they saw it
 
 
 @njit
-def new_buffers(n, price):
-    """(stack of unassigned rows, and of those that bid together the columns that they want, and
-    their best and second best values and the prices of those columns)."""
-    wanted, offer = np.empty(TOGETHER, np.int64), np.empty((3, TOGETHER), price.dtype)
-    return np.empty(n, np.int64), wanted, offer
+def new_bidders(n, price):
+    first, second, seen = np.empty((3, TOGETHER), price.dtype)
+    return Bidders(np.empty(n, np.int64), np.empty(TOGETHER, np.int64), first, second, seen)
 
 
 @kernel
-def auction_phase(cost, price, owner, column, lists, eps, budget, buffers, work):
-    """Assign every row to within ``eps``; whether the budget of bids sufficed, and whether lists
-    ran out so fast that to scan whole rows, as it then does, is cheaper.
-
-    ``owner`` (m,) and ``column`` (n + 1,), which ends in the dummy, hold the partial assignment, -1
-    where there is none.
-    """
-    stack, wanted, offer = buffers
-    index, value, count, bound, groups = lists
-    ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
-    top, refused = 0, 0
-    dry = False
-    start = work[BIDS]
-    pace = start - BIDS_PER_FILL * (work[BID_SCANS] + FILLS_PER_ROW * count.shape[0])
+def release_rows(cost, price, matching, lists, eps, stack, work):
+    """Set free the rows that are not within ``eps`` of their best column; how many rows are free,
+    now on the stack, or -1 if the solve is to stop."""
+    row4col, col4row = matching
+    top = 0
     for i in range(cost.shape[0] - 1, -1, -1):
-        if work[STOP] != 0:
-            return False, dry
-        j = column[i]
+        if work.stop[0] != 0:
+            return -1
+        j = col4row[i]
         if j >= 0:
-            first, _, _ = best_two(cost, i, price, index, value, count, bound, groups, work)
+            first, _, _ = best_two(cost, i, price, lists, work)
             if cost[i, j] + price[j] > first + eps:
-                owner[j] = -1
-                column[i] = -1
+                row4col[j] = -1
+                col4row[i] = -1
                 j = -1
         if j < 0:
             stack[top] = i
             top += 1
+    return top
+
+
+@kernel
+def auction_phase(cost, price, matching, lists, eps, budget, bidders, work):
+    """Assign every row to within ``eps``; whether the budget of bids sufficed, and whether lists
+    were exhausted so fast that to scan whole rows, as it then does, is cheaper."""
+    row4col, col4row = matching
+    stack = bidders.stack
+    counts = work.counts
+    ulp = price.dtype.type(np.finfo(price.dtype).eps * 4)
+    refused = 0
+    exhausted = False
+    start = counts[BIDS]
+    pace = start - BIDS_PER_FILL * (counts[BID_SCANS] + FILLS_PER_ROW * lists.length.shape[0])
+    top = release_rows(cost, price, matching, lists, eps, stack, work)
+    if top < 0:
+        return False, exhausted
     while top > 0:
-        if work[BIDS] >= budget or work[STOP] != 0:
-            return False, dry
-        if count.shape[0] > 0 and work[BIDS] - BIDS_PER_FILL * work[BID_SCANS] < pace:
-            count = count[:0]
-            dry = True
-        crowded = BIDS_PER_REFUSAL * refused > work[BIDS] - start
-        bidders = 1 if crowded else min(TOGETHER, top, budget - work[BIDS])
-        base = top - bidders
-        for q in range(bidders):
-            i = stack[base + q]
-            first, second, j = best_two(cost, i, price, index, value, count, bound, groups, work)
-            wanted[q] = j
-            offer[0, q], offer[1, q], offer[2, q] = first, second, price[j]
+        if counts[BIDS] >= budget or work.stop[0] != 0:
+            return False, exhausted
+        if lists.length.shape[0] > 0 and counts[BIDS] - BIDS_PER_FILL * counts[BID_SCANS] < pace:
+            lists = unlisted(lists)
+            exhausted = True
+        crowded = BIDS_PER_REFUSAL * refused > counts[BIDS] - start
+        together = 1 if crowded else min(TOGETHER, top, budget - counts[BIDS])
+        base = top - together
+        for q in range(together):
+            first, second, j = best_two(cost, stack[base + q], price, lists, work)
+            bidders.column[q], bidders.price[q] = j, price[j]
+            bidders.first[q], bidders.second[q] = first, second
         top = base
-        for q in range(bidders):
-            i, j, first, second = stack[base + q], wanted[q], offer[0, q], offer[1, q]
+        for q in range(together):
+            i, j = stack[base + q], bidders.column[q]
+            first, second = bidders.first[q], bidders.second[q]
             if not first < np.inf:
-                return False, dry  # a row without a finite cost
-            if price[j] == offer[2, q]:
-                work[BIDS] += 1
+                return False, exhausted  # a row without a finite cost
+            if price[j] == bidders.price[q]:
+                counts[BIDS] += 1
                 step = eps
                 if second < np.inf:
                     step += max(second - first, 0)
                 price[j] += max(step, ulp * abs(price[j]))
-                displaced = owner[j]
-                owner[j] = i
-                column[displaced] = -1  # nobody is number -1, which is the last: the dummy
-                column[i] = j
+                displaced = row4col[j]
+                row4col[j] = i
+                col4row[displaced] = -1  # nobody is number -1, which is the last: the dummy
+                col4row[i] = j
                 i = displaced
             else:
                 refused += 1
             stack[top] = i
             top += i >= 0
-    return True, dry
+    return True, exhausted
 
 
 @kernel
@@ -136,31 +159,38 @@ def value_spread(cost, price, groups):
     return np.median(distances[:rows]), ties / rows
 
 
-@njit
-def auction(cost, price, owner, column, lists, eps, last_eps, factor, work):
-    """Phases from ``eps`` down to ``last_eps``: whether all rows are assigned (else the budget ran
-    out), and whether the lists ran dry.
+class Eps(NamedTuple):
+    """The eps of an auction: from the first to the last, each by a factor below the one before."""
 
-    Where rows fight for longer than ``WAR``, eps was too small for the distance that prices have to
-    go: it grows by ``factor`` squared.
+    first: float
+    last: float
+    factor: float
+
+
+@njit
+def auction(cost, price, matching, lists, eps, work):
+    """Phases from the first ``eps`` to the last: whether all rows are assigned (else the budget ran
+    out), and whether the lists were exhausted.
+
+    Where rows fight a price war, eps was too small for the distance that prices have to go: it
+    grows by the factor squared.
     """
     n = cost.shape[0]
-    buffers = new_buffers(n, price)
-    budget = work[BIDS] + BIDS_PER_ROW * n
-    dry = False
+    bidders = new_bidders(n, price)
+    budget = work.counts[BIDS] + AUCTION_BIDS_PER_ROW * n
+    exhausted = False
+    now, last = eps.first, eps.last
     while True:
-        step = price.dtype.type(eps)
-        truce = min(budget, work[BIDS] + WAR * n)
-        assigned, ran_dry = auction_phase(
-            cost, price, owner, column, lists, step, truce, buffers, work
-        )
-        if ran_dry:
-            lists = unlisted(cost, lists)
-            dry = True
-        if not assigned and truce <= work[BIDS] < budget:
-            eps *= factor
-            last_eps = max(last_eps, eps * np.finfo(price.dtype).eps)  # or steps are rounding
-        elif not assigned or eps <= last_eps:
-            return assigned, dry
+        step = price.dtype.type(now)
+        truce = min(budget, work.counts[BIDS] + WAR_BIDS_PER_ROW * n)
+        assigned, found = auction_phase(cost, price, matching, lists, step, truce, bidders, work)
+        if found:
+            lists = unlisted(lists)
+            exhausted = True
+        if not assigned and truce <= work.counts[BIDS] < budget:
+            now *= eps.factor
+            last = max(last, now * np.finfo(price.dtype).eps)  # or steps are rounding
+        elif not assigned or now <= last:
+            return assigned, exhausted
         else:
-            eps = max(eps / factor, last_eps)
+            now = max(now / eps.factor, last)

@@ -27,7 +27,7 @@ from numba import njit
 from .jit import inlined_kernel, kernel
 from .passes import row_least
 from .statistics import smallest
-from .work import PASS_SCANS, STOP
+from .work import PASS_SCANS
 
 HIGH, LOW, LOST = range(3)
 SLOPPY = 1 + 1e-6  # rounding of ``LOST`` itself, a sum of fewer than 2^32 terms
@@ -85,9 +85,9 @@ def add_slack_of_row(slack, cost, i, j, price):
 def sum_up(cost, price, column, m, dual, free, paid, slack, work):
     n = cost.shape[0]
     for i in range(n):
-        if work[STOP] != 0:
+        if work.stop[0] != 0:
             break
-        work[PASS_SCANS] += 1
+        work.counts[PASS_SCANS] += 1
         j = column[i]
         free[j] = False
         add(paid, np.float64(cost[i, j]))

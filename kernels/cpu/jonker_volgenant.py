@@ -17,36 +17,49 @@ and Volgenant 1987).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from .jit import kernel
 from .passes import column_min, row_relax, row_survey
-from .reduction import BIDS_PER_ROW
 from .scans import row_top2
+from .schedule import REDUCTION_BIDS_PER_ROW
 from .vector import WIDTH
 from .work import PASS_SCANS, PATHS, REDUCTIONS, ROW_RELAXATIONS
 
 
+class Space(NamedTuple):
+    """Memory of a solve, (width,) each; before step 1 some of it holds what the minima found."""
+
+    price: NDArray[np.float64]  # of columns; their minima, before step 1
+    key: NDArray[np.float64]  # of columns, in the search; least costs of the rows, before step 2
+    distance: NDArray[np.float64]  # of closed columns; second least costs of the rows
+    row4col: NDArray[np.int32]
+    pred: NDArray[np.int32]  # the row that reached a column; who has the minima
+    closed: NDArray[np.int32]  # columns, in turn
+    free: NDArray[np.int32]  # rows
+    zeros: NDArray[np.floating]  # in the type of the costs
+
+
 @njit
 def new_space(cost, width):
-    """(price, key, distance) of the columns, in int32 their (owner, pred, closed) and the free
-    rows, and zeros in the type of the costs."""
     numbers, marks = np.empty((3, width)), np.empty((4, width), np.int32)
     zeros = np.zeros(width, cost.dtype)
-    return numbers[0], numbers[1], numbers[2], marks[0], marks[1], marks[2], marks[3], zeros
+    return Space(numbers[0], numbers[1], numbers[2], marks[0], marks[1], marks[2], marks[3], zeros)
 
 
 @kernel
 def column_minima(cost, space, work):
     """Minima of the columns to ``price``, and the rows that have them to ``pred``; return the
     largest finite magnitude, NaN if any entry is NaN or minus infinity."""
-    least, row = space[0], space[4]
     width = cost.shape[1]
-    work[PASS_SCANS] += cost.shape[0]
+    work.counts[PASS_SCANS] += cost.shape[0]
     largest, valid = 0.0, True
     for j in range(0, width, WIDTH):
-        size, above = column_min(cost, min(j, width - WIDTH), least, row)
+        size, above = column_min(cost, min(j, width - WIDTH), space.price, space.pred)
         largest = max(largest, size)
         valid &= above
     return largest if valid else np.nan
@@ -56,11 +69,11 @@ def column_minima(cost, space, work):
 def row_minima(cost, space, work):
     """The two smallest costs of each row i to ``key[i]`` and ``distance[i]``, and the column of the
     smallest to ``pred[i]``; return as ``column_minima``."""
-    first, second, column, zeros = space[1], space[2], space[4], space[7]
-    work[PASS_SCANS] += cost.shape[0]
+    first, second, column = space.key, space.distance, space.pred
+    work.counts[PASS_SCANS] += cost.shape[0]
     largest = 0.0
     for i in range(cost.shape[0]):
-        size, first[i], second[i], column[i] = row_survey(cost, i, zeros)
+        size, first[i], second[i], column[i] = row_survey(cost, i, space.zeros)
         if not size <= largest:
             largest = np.float64(size)
             if size != size:
@@ -69,59 +82,60 @@ def row_minima(cost, space, work):
 
 
 @kernel
-def reduce_columns(space, square, column):
-    """Step 1, from what ``column_minima`` left; else prices of zero."""
-    price, owner, row = space[0], space[3], space[4]
-    for i in range(column.shape[0]):
-        column[i] = -1
+def reduce_columns(space, square, col4row):
+    """Step 1, from what ``column_minima`` left; unless ``square``, prices of zero."""
+    price, row4col = space.price, space.row4col
+    for i in range(col4row.shape[0]):
+        col4row[i] = -1
     for j in range(price.shape[0]):
-        owner[j] = -1
+        row4col[j] = -1
         if not square:
             price[j] = 0.0
             continue
-        least, i = price[j], row[j]
+        least, i = price[j], space.pred[j]
         price[j] = 0.0
         if least < np.inf:
             price[j] = -least
-            if column[i] < 0:
-                owner[j] = i
-                column[i] = j
+            if col4row[i] < 0:
+                row4col[j] = i
+                col4row[i] = j
 
 
 @kernel
-def reduce_rows(cost, square, space, column, work):
+def reduce_rows(cost, square, space, col4row, work):
     """Step 2, for the rows without a column, from what ``row_minima`` left if there are more
     columns; how many are left, in ``free``."""
-    price, key, distance, owner, pred, _, free, _ = space
+    price, row4col, pred, free = space.price, space.row4col, space.pred, space.free
+    counts = work.counts
     count = 0
     for i in range(cost.shape[0]):
-        if column[i] < 0:
+        if col4row[i] < 0:
             free[count] = i
             count += 1
-    budget = work[REDUCTIONS] + BIDS_PER_ROW * count
+    budget = counts[REDUCTIONS] + REDUCTION_BIDS_PER_ROW * count
     left = 0
     for q in range(count):
         i = np.int64(free[q])
         surveyed = not square
         while i >= 0:
-            work[REDUCTIONS] += 1
-            if surveyed and owner[pred[i]] < 0:
-                first, second, j = key[i], distance[i], np.int64(pred[i])
+            counts[REDUCTIONS] += 1
+            if surveyed and row4col[pred[i]] < 0:
+                first, second, j = space.key[i], space.distance[i], np.int64(pred[i])
             else:
                 first, second, j = row_top2(cost, i, price)
             surveyed = False
-            held = np.int64(owner[j])
+            held = np.int64(row4col[j])
             rise = second - first
             if not first < np.inf or (held >= 0 and not 0 < rise < np.inf):
                 break
-            if work[REDUCTIONS] > budget:
+            if counts[REDUCTIONS] > budget:
                 break
             if rise < np.inf:
                 price[j] += rise
-            owner[j] = i
-            column[i] = j
+            row4col[j] = i
+            col4row[i] = j
             if held >= 0:
-                column[held] = -1
+                col4row[held] = -1
             i = held
         if i >= 0:
             free[left] = i
@@ -130,44 +144,43 @@ def reduce_rows(cost, square, space, column, work):
 
 
 @kernel
-def augment(cost, start, space, column, work):
+def augment(cost, start, space, col4row, work):
     """Steps 3 and 4 from row ``start``; False when no free column can be reached."""
-    price, key, distance, owner, pred, closed, _, _ = space
+    price, key, distance, row4col, pred, closed, _, _ = space
     for j in range(price.shape[0]):
         key[j] = np.inf
-    work[PATHS] += 1
+    work.counts[PATHS] += 1
     i, j, shift, reached, count = start, -1, 0.0, -np.inf, 0
     while True:
-        work[ROW_RELAXATIONS] += 1
-        reached, j = row_relax(cost, i, price, shift, reached, j, key, pred, owner)
+        work.counts[ROW_RELAXATIONS] += 1
+        reached, j = row_relax(cost, i, price, shift, reached, j, key, pred, row4col)
         if not reached < np.inf:
             return False
-        if owner[j] < 0:
+        if row4col[j] < 0:
             break
         closed[count], distance[count] = j, reached
         count += 1
-        i = np.int64(owner[j])
+        i = np.int64(row4col[j])
         shift = reached - (np.float64(cost[i, j]) + price[j])
     for q in range(count):
         price[closed[q]] += reached - distance[q]
     while True:
         i = np.int64(pred[j])
-        owner[j] = i
-        j, column[i] = column[i], j
+        row4col[j] = i
+        j, col4row[i] = col4row[i], j
         if i == start:
             return True
 
 
 @kernel
-def assign(cost, square, space, column, work):
+def assign(cost, square, space, col4row, work):
     """All steps, from what ``column_minima`` or ``row_minima`` left; False when the costs are
     infeasible.
 
-    ``column`` (n,) gets the assignment, and ``price`` the dual prices.
+    ``col4row`` (n,) gets the assignment, and ``price`` the dual prices.
     """
-    free = space[6]
-    reduce_columns(space, square, column)
-    for q in range(reduce_rows(cost, square, space, column, work)):
-        if not augment(cost, np.int64(free[q]), space, column, work):
+    reduce_columns(space, square, col4row)
+    for q in range(reduce_rows(cost, square, space, col4row, work)):
+        if not augment(cost, np.int64(space.free[q]), space, col4row, work):
             return False
     return True

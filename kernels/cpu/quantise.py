@@ -1,4 +1,4 @@
-"""Samples in eight bits, and products of them back in floats.
+"""Samples as int8, and products of them back in floats.
 
 1. Row i of x, less a shift s, is about scale_i q_i with integers |q_ij| <= 127:
    scale_i = max_j |x_ij - s_j| / 127, q_ij = round((x_ij - s_j) / scale_i).

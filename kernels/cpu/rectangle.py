@@ -22,33 +22,35 @@ from .jit import kernel
 from .passes import row_survey
 from .reduction import bid, reduce_rows
 from .scans import row_top2
-from .work import BID_SCANS, PASS_SCANS, STOP
-
-BIDS_PER_ROW = 16
-PATIENCE, PATIENCE_OF_COLUMNS = 3.0, 40.0  # rows: of any problem, and for columns left over ...
-MOST_COLUMNS = 0.5  # ... up to so many for each row
-FEW = 1 / 32  # of the rows: so few that are left search whole rows, and no list is filled for them
-LOOKS = 256  # columns that are looked at for one that ties for the best, and is free
+from .schedule import (
+    LISTED_SHARE,
+    MOST_COLUMNS,
+    PATIENCE,
+    PATIENCE_OF_COLUMNS,
+    RECTANGLE_BIDS_PER_ROW,
+    TIE_LOOKS,
+)
+from .work import BID_SCANS, PASS_SCANS
 
 
 @kernel
-def first_free(owner, start):
-    while start < owner.shape[0] and owner[start] >= 0:
+def first_free(row4col, start):
+    while start < row4col.shape[0] and row4col[start] >= 0:
         start += 1
     return start
 
 
 @kernel
-def free_tie(cost, i, least, owner, start):
+def free_tie(cost, i, least, row4col, start):
     """A column from ``start`` on that is free and costs row i its ``least``, or -1."""
-    for j in range(start, min(start + LOOKS, owner.shape[0])):
-        if owner[j] < 0 and cost[i, j] == least:
+    for j in range(start, min(start + TIE_LOOKS, row4col.shape[0])):
+        if row4col[j] < 0 and cost[i, j] == least:
             return j
     return -1
 
 
 @kernel
-def first_bids(cost, price, low, zeros, dual, owner, column, free, work):
+def first_bids(cost, duals, matching, zeros, free, work):
     """One bid of each row, at prices of zero: (largest finite magnitude of the costs, NaN if any is
     NaN or minus infinity; how many rows have no column then, in ``free``).
 
@@ -56,23 +58,24 @@ def first_bids(cost, price, low, zeros, dual, owner, column, free, work):
     elsewhere it makes the second best seem a little better than it is, and the bid lower. Where the
     best columns tie, a row takes one that is free.
     """
+    row4col = matching.row4col
     largest, frees, start = 0.0, 0, 0
     for i in range(cost.shape[0]):
-        if work[STOP] != 0:
+        if work.stop[0] != 0:
             break
-        work[BID_SCANS] += 1
+        work.counts[BID_SCANS] += 1
         size, least, next_least, j = row_survey(cost, i, zeros)
         if not size <= largest:
             largest = np.float64(size)
             if not size < np.inf:
                 break
         first, second = np.float64(least), np.float64(next_least)
-        if owner[j] >= 0:
-            start = first_free(owner, start)
-            j = free_tie(cost, i, least, owner, start) if first == second else -1
+        if row4col[j] >= 0:
+            start = first_free(row4col, start)
+            j = free_tie(cost, i, least, row4col, start) if first == second else -1
             if j < 0:
-                first, second, j = row_top2(cost, i, price)
-        loser = bid(i, j, first, second, price, low, dual, owner, column, work)
+                first, second, j = row_top2(cost, i, duals.price)
+        loser = bid(i, j, first, second, duals, matching, work)
         if loser >= 0:
             free[frees] = loser
             frees += 1
@@ -82,11 +85,10 @@ def first_bids(cost, price, low, zeros, dual, owner, column, free, work):
 @kernel
 def fill_empty(cost, low, lists, work):
     """Fill the lists of the rows that have won their first bid."""
-    index, value, count, bound, groups = lists
-    for i in range(count.shape[0]):
-        if count[i] == 0:
-            work[PASS_SCANS] += 1
-            refill(cost, i, low, index, value, count, bound, groups)
+    for i in range(lists.length.shape[0]):
+        if lists.length[i] == 0:
+            work.counts[PASS_SCANS] += 1
+            refill(cost, i, low, lists)
 
 
 @njit
@@ -97,13 +99,13 @@ def patience(n, m):
 
 
 @njit
-def assign_rows(cost, price, low, dual, owner, column, lists, free, frees, work):
-    """Assign the rows in ``free`` after their first bids, at prices that rise: ``ASSIGNED``,
-    ``BLOCKED`` or ``LONG``; see ``find_paths``."""
+def assign_rows(cost, duals, matching, lists, free, count, work):
+    """Assign the ``count`` rows in ``free`` after their first bids, at prices that rise; returns as
+    ``find_paths``."""
     n = cost.shape[0]
-    budget = BIDS_PER_ROW * n
-    frees = reduce_rows(cost, price, low, dual, owner, column, lists, free, frees, budget, work)
-    if frees > FEW * n:
-        fill_empty(cost, low, lists, work)
-    limit = patience(n, owner.shape[0])
-    return find_paths(cost, price, dual, owner, column, lists, free, frees, limit, work)
+    budget = RECTANGLE_BIDS_PER_ROW * n
+    count = reduce_rows(cost, duals, matching, lists, free, count, budget, work)
+    if count > LISTED_SHARE * n:
+        fill_empty(cost, duals.low, lists, work)
+    limit = patience(n, matching.row4col.shape[0])
+    return find_paths(cost, duals, matching, lists, free, count, limit, work)

@@ -18,31 +18,29 @@ import numpy as np
 from .candidates import exact_bound, refill
 from .jit import inlined_kernel, kernel
 from .scans import list_top2, row_top2
-from .work import BID_SCANS, REDUCTIONS, STOP
-
-BIDS_PER_ROW = 4
+from .work import BID_SCANS, REDUCTIONS
 
 
 @kernel
-def tight_two(cost, i, price, low, lists, work):
-    """As ``best_two``, for prices in float64; a list that has run dry is filled at ``low``, the
-    prices rounded down to the type of the costs."""
-    index, value, count, bound, groups = lists
+def tight_two(cost, i, duals, lists, work):
+    """As ``best_two``, for prices in float64; a list that is exhausted is filled at prices that are
+    rounded down."""
     for attempt in range(2):
-        if count.shape[0] == 0:
+        if lists.length.shape[0] == 0:
             break
-        first, second, j = list_top2(value, i, price, index, count[i])
-        limit = exact_bound(bound, i)
+        first, second, j = list_top2(lists.cost, i, duals.price, lists.column, lists.length[i])
+        limit = exact_bound(lists, i)
         if first <= limit:
             return first, min(second, limit), j
         if attempt == 0:
-            work[BID_SCANS] += 1
-            refill(cost, i, low, index, value, count, bound, groups)
-    return row_top2(cost, i, price)
+            work.counts[BID_SCANS] += 1
+            refill(cost, i, duals.low, lists)
+    return row_top2(cost, i, duals.price)
 
 
 @inlined_kernel
-def raise_price(price, low, j, rise):
+def raise_price(duals, j, rise):
+    price, low = duals.price, duals.low
     price[j] += rise
     low[j] = price[j]
     if low[j] > price[j]:
@@ -50,42 +48,43 @@ def raise_price(price, low, j, rise):
 
 
 @inlined_kernel
-def bid(i, j, first, second, price, low, dual, owner, column, work):
+def bid(i, j, first, second, duals, matching, work):
     """Assign j to row i, if it need not tie for it; the row without a column now: i, another, or
     -1."""
-    dual[i] = first
-    held = owner[j]
+    row4col, col4row = matching
+    duals.row[i] = first
+    held = row4col[j]
     rise = second - first
     if not first < np.inf or (held >= 0 and not 0 < rise < np.inf):
         return i
-    work[REDUCTIONS] += 1
+    work.counts[REDUCTIONS] += 1
     if 0 < rise < np.inf:
-        raise_price(price, low, j, rise)
-        dual[i] = second
-    owner[j] = i
-    column[i] = j
+        raise_price(duals, j, rise)
+        duals.row[i] = second
+    row4col[j] = i
+    col4row[i] = j
     if held >= 0:
-        column[held] = -1
+        col4row[held] = -1
     return held
 
 
 @kernel
-def reduce_rows(cost, price, low, dual, owner, column, lists, free, count, budget, work):
+def reduce_rows(cost, duals, matching, lists, free, count, budget, work):
     """Assign what at most ``budget`` bids can of the ``count`` rows in ``free``; return how many
     are left there."""
     kept = 0
-    budget += work[REDUCTIONS]
+    budget += work.counts[REDUCTIONS]
     for q in range(count):
         i = free[q]
         while i >= 0:
-            if work[STOP] != 0:
+            if work.stop[0] != 0:
                 return count
-            first, second, j = tight_two(cost, i, price, low, lists, work)
+            first, second, j = tight_two(cost, i, duals, lists, work)
             loser = i
-            if work[REDUCTIONS] < budget:
-                loser = bid(i, j, first, second, price, low, dual, owner, column, work)
+            if work.counts[REDUCTIONS] < budget:
+                loser = bid(i, j, first, second, duals, matching, work)
             else:
-                dual[i] = first
+                duals.row[i] = first
             if loser == i:
                 break
             i = loser

@@ -10,20 +10,40 @@ auction that looks at nothing else (Bertsekas and Castanon 1989; for lists, see 
    while its best is at most ``slack`` above the bound: a bid from it then is within ``slack`` of
    the row's best column, which the eps of an auction allows for as well as anything else.
 3. ``bid`` is an auction on the lists, one bidder at a time. Rows whose lists no longer serve are
-   parked, for a block of costs to make theirs anew, and bid on from there.
+   parked until a block of costs rebuilds theirs, and bid on from there.
 4. ``add_mass`` is the other pass over a block: what rows of Sinkhorn's plan give to the columns,
    sum_i exp((u_i - c_ij - p_j) / eps) with u_i such that row i gives 1 in all.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from .jit import entry_point, kernel
 from .scans import list_top2, row_collect
 
 FREE = -1
+
+
+class Found(NamedTuple):
+    """What the scan of one row has found."""
+
+    column: NDArray[np.uint32]  # (1, m)
+    cost: NDArray[np.float32]  # (1, m)
+    order: NDArray[np.float32]  # (m,), scratch
+
+
+class Shortlists(NamedTuple):
+    """The lists of all rows; see ``shorten``."""
+
+    column: NDArray[np.uint32]
+    cost: NDArray[np.float32]
+    length: NDArray[np.int64]
+    bound: NDArray[np.float32]
 
 
 @kernel
@@ -71,41 +91,39 @@ def turned(i, hits):
 
 
 @kernel
-def keep(i, price, hits, found, paid, order, index, value, count, bound, limit):
-    """Keep the K cheapest of ``hits`` columns in the list of row i; ``limit`` is above none."""
-    room = index.shape[1]
+def keep(i, price, hits, found, lists, limit):
+    """Keep the K cheapest of the ``hits`` columns that were found in the list of row i; ``limit``
+    is above none."""
+    columns, costs = found.column[0], found.cost[0]
+    room = lists.column.shape[1]
     kept, cut = hits, limit
     if hits > room:
         for h in range(hits):
-            order[h] = paid[0, h] + price[found[0, h]]
-        cut = kth_smallest(order, hits, room)
+            found.order[h] = costs[h] + price[columns[h]]
+        cut = kth_smallest(found.order, hits, room)
         kept = 0
-    ties = 0
-    if hits > room:
-        first = turned(i, hits)
         for h in range(hits):
-            if paid[0, h] + price[found[0, h]] < cut:
-                index[i, kept], value[i, kept] = found[0, h], paid[0, h]
+            if costs[h] + price[columns[h]] < cut:
+                lists.column[i, kept], lists.cost[i, kept] = columns[h], costs[h]
                 kept += 1
+        first = turned(i, hits)
         for h in range(hits):
             at = first + h
             at -= hits if at >= hits else 0
-            if paid[0, at] + price[found[0, at]] == cut:
-                ties += 1
-                if kept < room:
-                    index[i, kept], value[i, kept] = found[0, at], paid[0, at]
-                    kept += 1
+            if kept < room and costs[at] + price[columns[at]] == cut:
+                lists.column[i, kept], lists.cost[i, kept] = columns[at], costs[at]
+                kept += 1
     else:
         for h in range(hits):
-            index[i, h], value[i, h] = found[0, h], paid[0, h]
+            lists.column[i, h], lists.cost[i, h] = columns[h], costs[h]
     for h in range(kept, room):
-        index[i, h], value[i, h] = 0, np.inf
-    count[i], bound[i] = kept, cut
+        lists.column[i, h], lists.cost[i, h] = 0, np.inf
+    lists.length[i], lists.bound[i] = kept, cut
 
 
 @entry_point
 def shorten(cost, rows, begin, end, price, index, value, count, bound):
-    """Make the lists of ``rows[begin:end]`` anew, of the costs (b, m) in the same places.
+    """Rebuild the lists of ``rows[begin:end]`` from the costs (b, m) in the same places.
 
     ``price`` (m,) and ``value`` (n, K) are of the type of the costs, as is ``bound`` (n,);
     ``index`` (n, K) is uint32, and ``count`` (n,) int64. K is a multiple of 16, and m at least 16.
@@ -113,14 +131,15 @@ def shorten(cost, rows, begin, end, price, index, value, count, bound):
     width, room = cost.shape[1], index.shape[1]
     groups = min(width, 16 * room)
     minima, order = np.empty(groups, cost.dtype), np.empty(width, cost.dtype)
-    found, paid = np.empty((1, width), np.uint32), np.empty((1, width), cost.dtype)
+    found = Found(np.empty((1, width), np.uint32), np.empty((1, width), cost.dtype), order)
+    lists = Shortlists(index, value, count, bound)
     for q in range(begin, end):
         limit = cost.dtype.type(np.inf)
         if width > room:
             group_minima(cost, q, price, minima)
             limit = kth_smallest(minima, groups, room)
-        hits = row_collect(cost, q, price, limit, found, paid, 0)
-        keep(rows[q], price, hits, found, paid, order, index, value, count, bound, limit)
+        hits = row_collect(cost, q, price, limit, found.column, found.cost, 0)
+        keep(rows[q], price, hits, found, lists, limit)
 
 
 @njit(fastmath=True)

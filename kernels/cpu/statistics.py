@@ -6,9 +6,8 @@ import numpy as np
 from numba import njit
 
 from .jit import kernel
-from .work import PASS_SCANS, STOP
-
-SAMPLED_PAIRS = 512
+from .schedule import SAMPLED_PAIRS
+from .work import PASS_SCANS
 
 
 @njit(fastmath={"reassoc"})
@@ -46,9 +45,9 @@ def not_finite(cost, m, work):
     """(NaN or minus infinity anywhere?, infinity anywhere?)"""
     forbidding = False
     for i in range(cost.shape[0]):
-        if work[STOP] != 0:
+        if work.stop[0] != 0:
             break
-        work[PASS_SCANS] += 1
+        work.counts[PASS_SCANS] += 1
         invalid, infinite = count_not_finite(cost[i], m)
         if invalid > 0:
             return True, forbidding
@@ -74,9 +73,9 @@ def finite_sums(row, factor, shift, m):
 def finite_moments(cost, factor, shift, m, work):
     count, total, square = 0, 0.0, 0.0
     for i in range(cost.shape[0]):
-        if work[STOP] != 0:
+        if work.stop[0] != 0:
             break
-        work[PASS_SCANS] += 1
+        work.counts[PASS_SCANS] += 1
         some, part, squares = finite_sums(cost[i], factor, shift, m)
         count += some
         total += part
@@ -129,9 +128,9 @@ def centred_statistics(cost, factor, m, mean, totals, work):
     mean[:] = 0.0
     total, square, rows, size = 0.0, 0.0, 0.0, 0.0
     for i in range(n):
-        if work[STOP] != 0:
+        if work.stop[0] != 0:
             break
-        work[PASS_SCANS] += 1
+        work.counts[PASS_SCANS] += 1
         start = np.float64(cost[i, 0]) * factor
         row_total, row_square = row_sums(cost[i], factor, start, shift, mean, m)
         totals[i] = row_total + m * start

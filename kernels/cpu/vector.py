@@ -16,9 +16,9 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-WIDTH = 16  # columns in one vector
+WIDTH = 16  # columns in one vector; masks are words of as many bits, so this is no knob
 GROUPS = 8  # minima that row_group_min keeps: each of every eighth column
-UNROLL = 4  # vectors in flight, to hide the latency of the minimum
+UNROLL = 4  # vectors in flight, to hide the latency of the minimum; their masks fill 64 bits
 
 I1, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
 _EXACT_MIN = ("nnan", "nsz")

@@ -1,4 +1,11 @@
-"""What one solve counts: work that does not depend on the machine, in an int64 array."""
+"""What one solve counts, work that does not depend on the machine, and whether it is to stop."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 BIDS = 0  # bids of the auction
 BID_SCANS = 1  # whole rows scanned for them
@@ -20,5 +27,9 @@ COUNTERS = (
     "tie_scans",
     "pass_scans",
 )
-STOP = len(COUNTERS)  # no count: whoever sets it from another thread ends the solve within a row
 SLOTS = 16  # two cache lines a problem, or threads that count side by side wait for each other
+
+
+class Work(NamedTuple):
+    counts: NDArray[np.int64]  # (SLOTS,)
+    stop: NDArray[np.int64]  # (1,); whoever sets it from another thread ends the solve within a row
