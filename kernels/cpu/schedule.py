@@ -42,9 +42,9 @@ BIDS_PER_FILL, FILLS_PER_ROW = 2, 2
 REDUCTION_BIDS_PER_ROW = 4
 # Fewer rows than columns, where nothing else precedes the paths: for each row.
 RECTANGLE_BIDS_PER_ROW = 16
-# There, paths that look at more rows than this, for each row, are left to an auction: the more
-# columns are left over, up to so many for each row, the longer that would take, since each of those
-# needs a path of its own there. So many candidate lists take as long as a row, about.
+# There, paths that look at more whole rows than PATIENCE for each row, and PATIENCE_OF_COLUMNS for
+# each column that is left over (up to MOST_COLUMNS for each row), are left to an auction, which needs
+# a path for each of those columns. Of candidate lists, LISTS_A_ROW take as long as a row, about.
 PATIENCE, PATIENCE_OF_COLUMNS, MOST_COLUMNS = 3.0, 40.0, 0.5
 LISTS_A_ROW = 4
 # There, lists are filled only if more than this share of the rows is still unassigned.
