@@ -43,8 +43,8 @@ REDUCTION_BIDS_PER_ROW = 4
 # Fewer rows than columns, where nothing else precedes the paths: for each row.
 RECTANGLE_BIDS_PER_ROW = 16
 # There, paths that look at more whole rows than PATIENCE for each row, and PATIENCE_OF_COLUMNS for
-# each column that is left over (up to MOST_COLUMNS for each row), are left to an auction, which needs
-# a path for each of those columns. Of candidate lists, LISTS_A_ROW take as long as a row, about.
+# each column that is left over (up to MOST_COLUMNS for each row), are left to an auction, which has
+# to find a path for each of those columns. LISTS_A_ROW candidate lists take about as long as a row.
 PATIENCE, PATIENCE_OF_COLUMNS, MOST_COLUMNS = 3.0, 40.0, 0.5
 LISTS_A_ROW = 4
 # There, lists are filled only if more than this share of the rows is still unassigned.
