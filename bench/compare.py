@@ -118,7 +118,7 @@ def side_by_side(
             share[method.name] = round(got, SHARE_DIGITS)
     fastest = min(first.values())
     for name, taken in first.items():
-        if taken > min(LIMIT, hopeless * fastest) and name != ours and given.n >= 256:
+        if taken > LIMIT and name != ours:
             skipped[name] = f"too slow at n = {given.n}"
     limit = min(SLOW, hopeless * fastest)
     turns = [m for m in asked if first.get(m.name, math.inf) < limit or m.name == ours]

@@ -37,7 +37,6 @@ from .settings import Settings
 RESULTS = record.RESULTS / "training"
 SIZES = (128, 256, 512, 1024)
 PAPER = {128: 1.93, 256: 2.16, 512: 2.32, 1024: 2.44}  # % of the mean distance, CIFAR-10
-ROUNDS = 8192  # noises, at the least, that a row of the first table is a mean of
 BATCH, NOISES = 64, 8192
 REJECTED = 1e-3  # p below which a test says that noise is not Gaussian
 KINDS = (
