@@ -108,19 +108,23 @@ def rounded(value: Any, digits: int = 5) -> Any:
 
 
 def device_facts(kind: str, threads: int) -> dict[str, Any]:
-    on_cpu = kind == "cpu"
-    if on_cpu:
+    if kind == "cpu":
+        name = processor_name()
+        more: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:
-        memory = torch.cuda.get_device_properties(0).total_memory
+        found = torch.cuda.get_device_properties(0)
+        name, memory = found.name, found.total_memory
+        more = {"capability": f"{found.major}.{found.minor}"}
+        more["multiprocessors"] = found.multi_processor_count
     return {
         "kind": kind,
-        "name": processor_name() if on_cpu else torch.cuda.get_device_name(),
+        "name": name,
         "cores": os.cpu_count(),
         "threads": threads,
         "memory_gib": round(memory / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "load": round(os.getloadavg()[0], 2),
+        **more,
     }
 
 
