@@ -1,4 +1,5 @@
-"""Every launch that ships compiles for every target, and none spills or asks for too much.
+"""Launches that ship compile, and none spills or asks for too much: products for every target, the
+solver for three, and what takes the compiler long by ``make aot``.
 
 The compilations run in a process of their own: what is interpreted here is compiled there.
 """

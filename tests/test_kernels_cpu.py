@@ -118,36 +118,21 @@ def test_row_group_min_covers_the_row_by_values_of_the_row(types, rng):
 
 
 @pytest.mark.parametrize("types", TYPES)
-def test_row_collect_writes_the_columns_up_to_a_limit_in_order(types, rng):
+def test_row_collect_writes_the_columns_up_to_a_limit_in_order_while_there_is_room(types, rng):
     for cost, price, values in cases(rng, types):
         finite = values[np.isfinite(values)]
         for limit in (np.inf, *rng.choice(finite, min(2, finite.size)), -1e9):
-            index = np.full((3, values.size), 2**32 - 1, np.uint32)
-            value = np.full((3, values.size), np.nan, types[0])
-            count = collect(cost, 1, price, values.dtype.type(limit), index, value, 2)
-            want = np.flatnonzero(values <= limit)
-            assert count == want.size
-            assert np.array_equal(index[2, :count], want)
-            assert np.array_equal(value[2, :count], cost[1, want])
-            assert (index[:2] == 2**32 - 1).all()
-            assert (index[2, count:] == 2**32 - 1).all()
-
-
-@pytest.mark.parametrize("types", TYPES)
-def test_row_collect_stops_writing_where_there_is_no_more_room(types, rng):
-    for width in (16, 40, 64, 100, 257):
-        cost, price, values = problem(rng, width, types, "distinct")
-        for room in (1, 5, 16, 17):
-            index = np.full((2, room), 2**32 - 1, np.uint32)
-            value = np.full((2, room), np.nan, types[0])
-            limit = values.dtype.type(np.median(values))
-            count = collect(cost, 1, price, limit, index, value, 0)
+            room = int(rng.choice([1, 5, 16, values.size]))
+            index = np.full((3, room), 2**32 - 1, np.uint32)
+            value = np.full((3, room), np.nan, types[0])
+            count = collect(cost, 1, price, values.dtype.type(limit), index, value, 1)
             want = np.flatnonzero(values <= limit)
             assert count == want.size
             kept = min(room, count)
-            assert np.array_equal(index[0, :kept], want[:kept])
-            assert (index[1] == 2**32 - 1).all()
-            assert np.isnan(value[1]).all()
+            assert np.array_equal(index[1, :kept], want[:kept])
+            assert np.array_equal(value[1, :kept], cost[1, want[:kept]])
+            assert (index[[0, 2]] == 2**32 - 1).all() and (index[1, kept:] == 2**32 - 1).all()
+            assert np.isnan(value[[0, 2]]).all()
 
 
 @pytest.mark.parametrize("types", TYPES)

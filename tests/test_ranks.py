@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-
 import pytest
 import torch
 import torch.distributed as dist
+from ranks import launch
 
 from immiscible_fast import rank_generator, ranks_draw_alike
 from immiscible_fast.training.ranks import RANK_VARIABLES, rank_seed
@@ -49,35 +48,19 @@ def test_bad_input_is_named():
             rank_generator(0, rank=rank)
 
 
-def one_of_two(rank, folder, answers):
+def one_of_two():
     """What a process of its own finds out."""
-    dist.init_process_group("gloo", f"file://{folder}/meet", world_size=2, rank=rank)
     torch.manual_seed(0)
     found = [ranks_draw_alike(), ranks_draw_alike(torch.Generator().manual_seed(3))]
-    torch.manual_seed(rank)
+    torch.manual_seed(dist.get_rank())
     found += [ranks_draw_alike(), ranks_draw_alike(rank_generator(3))]
-    answers.put((rank, found, draw(rank_generator(3)).tolist()))
-    dist.barrier()
-    dist.destroy_process_group()
+    return found, draw(rank_generator(3)).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of threads, and fork
 def test_two_processes_see_whether_they_draw_alike(tmp_path):
-    context = multiprocessing.get_context("fork")
-    answers = context.Queue()
-    both = [context.Process(target=one_of_two, args=(rank, tmp_path, answers)) for rank in (0, 1)]
-    for process in both:
-        process.start()
-    found = {
-        rank: (alike, drawn) for rank, alike, drawn in (answers.get(timeout=120) for _ in both)
-    }
-    for process in both:
-        process.join(60)
-        assert process.exitcode == 0
-    for rank in (0, 1):
-        alike, drawn = found[rank]
-        assert alike == [True, True, False, False]
-        assert drawn == draw(rank_generator(3, rank=rank)).tolist()
+    for rank, answer in enumerate(launch(2, one_of_two, tmp_path)):
+        assert answer == ([True, True, False, False], draw(rank_generator(3, rank=rank)).tolist())
 
 
 def test_alone_nothing_is_alike():
