@@ -73,10 +73,17 @@ def test_forbidden_pairs_feasible_or_not(cost):
 
 
 @settings(max_examples=150)
-@given(EDGES, st.integers(-2, 2), FEW_VALUES, st.integers(0, 2**32 - 1))
-def test_few_values_in_almost_square_problems_around_the_thresholds(n, extra, values, seed):
+@given(EDGES, st.integers(-2, 2), FEW_VALUES, st.floats(0, 0.99), st.integers(0, 2**32 - 1))
+def test_few_values_around_the_thresholds_where_few_pairs_may_be_left(
+    n, extra, values, forbidden, seed
+):
+    """Ties longer than a candidate list, and rows with fewer finite costs than one holds."""
     rng = np.random.default_rng(seed)
     cost = rng.choice(np.array(values, np.float64), (n, n + extra))
+    if rng.random() < 0.5:
+        cost[rng.random(cost.shape) < forbidden] = np.inf
+        short = min(cost.shape)
+        cost[rng.permutation(n)[:short], rng.permutation(n + extra)[:short]] = 1.0
     assert_exact(cost, solve(cost))
 
 
