@@ -21,7 +21,7 @@ from .scans import list_top2, row_top2
 from .work import BID_SCANS, REDUCTIONS
 
 
-@kernel
+@inlined_kernel
 def tight_two(cost, i, duals, lists, work):
     """As ``best_two``, for prices in float64; a list that is exhausted is filled at prices that are
     rounded down."""

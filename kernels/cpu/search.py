@@ -108,7 +108,7 @@ def rebuild_slack(price, near, m, search):
     return 4 * np.finfo(np.float64).eps * (largest + min(near, np.finfo(np.float64).max / 8))
 
 
-@kernel
+@inlined_kernel
 def relax_row(cost, i, near, error, duals, row4col, search):
     """Offer every column of row i that is nearer this way than it was; return the distance of the
     nearest free column so far, and how many were offered."""

@@ -325,7 +325,8 @@ def make_small_solver(stamp: str) -> Any:
     def assign_small(cost, constants, index):
         _ = stamp
         n, m = cost.shape[1:]
-        work = Work(np.zeros(SLOTS, np.int64), np.zeros(1, np.int64))
+        memory = np.zeros(SLOTS + 1, np.int64)  # one piece, since every one takes its time
+        work = Work(memory[:SLOTS], memory[SLOTS:])
         task = Task(max(n, m), constants, True, 1.0, False, False)
         rows = np.empty(m, np.int64)
         wide = np.empty((m, max(n, WIDTH)) if n > m else (0, WIDTH), cost.dtype)
