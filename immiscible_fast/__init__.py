@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .api.fast_assign import fast_assign
     from .api.pairwise_cost import pairwise_cost
     from .api.sinkhorn import Coupling, sinkhorn
-    from .api.solve_assignment import Assignment, solve_assignment
+    from .api.solve_assignment import solve_assignment
     from .api.warmup import warmup
     from .compat import assignment_to_indices, batch_linear_assignment, linear_sum_assignment
     from .statistics import AssignmentStats
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .training.together import assign_many
     from .training.whole_set import PairedDataset, pair_dataset
     from .training.windows import windowed
+    from .types import Assignment
 
 __version__ = "0.1.0"
 
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Assignment": "api.solve_assignment",
+    "Assignment": "types",
     "AssignmentStats": "statistics",
     "Coupling": "api.sinkhorn",
     "Diffused": "api.diffuse",

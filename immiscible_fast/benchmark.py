@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from .api.fast_assign import fast_assign
-from .api.solve_assignment import Assignment, solve_assignment
+from .api.solve_assignment import solve_assignment
 from .choices import Method
 from .progress import shown_steps
+from .types import Assignment
 
 TODAY = "cdist + scipy"
 CENTRED = "centred + scipy"

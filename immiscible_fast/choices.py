@@ -1,13 +1,14 @@
-"""Names that arguments take, for type checkers and at run time. Nothing heavy is imported."""
+"""What arguments may be, for type checkers and at run time, without torch; metrics are in
+``metrics``."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-Metric = Literal["sqeuclidean", "euclidean", "dot", "cosine", "manhattan"]
 Method = Literal["auto", "exact", "auction", "sinkhorn", "scipy", "streaming"]
 Schedule = Literal["flow"]
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
 METHODS: tuple[Method, ...] = get_args(Method)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+
+DEFAULT_TOL = 0.01  # standard deviations of the doubly centred costs

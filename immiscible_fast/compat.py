@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from . import ops, validation
-from .cost_limit import columns
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # of this machine's byte order
 
@@ -82,17 +81,12 @@ def linear_sum_assignment(
     if isinstance(cost_matrix, Tensor):
         return _tensor_assignment(cost_matrix, maximize, limit)
     costs = np.asarray(cost_matrix)
-    if costs.ndim != 2:
-        raise ValueError(f"expected a matrix (2-D array), got a {costs.ndim} array")
+    validation.check_matrix(costs.ndim, (2,))
     if costs.dtype not in FLOATS:
-        if costs.dtype.kind not in "fiub":
-            raise TypeError(
-                f"Cannot cast array data from {costs.dtype!r} to real numbers: "
-                "expected a matrix containing numerical entries"
-            )
+        validation.check_numerical(costs)
         short = costs.dtype.kind == "f" and costs.dtype.itemsize <= 4
         costs = costs.astype(np.float32 if short else np.float64)
-    index = columns(costs[None], maximize, limit)[0]
+    index = ops.array_columns(costs[None], maximize, limit)[0]
     if limit == np.inf and costs.shape[0] <= costs.shape[1]:
         return np.arange(len(index)), index
     rows = (index >= 0).nonzero()[0]
@@ -127,9 +121,8 @@ def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) ->
     tensor([[ 1,  0, -1]])
     """
     limit = validation.check_cost_limit(cost_limit, maximize=False)
-    matrix = _real_tensor("cost", cost)
-    if matrix.ndim != 3:
-        raise ValueError(f"cost must have shape (B, w, t), got {tuple(matrix.shape)}")
+    matrix = validation.check_real("cost", cost)
+    validation.check_shape("cost", matrix, matrix.ndim == 3, "(B, w, t)")
     return ops.columns(matrix, False, limit, check=False)
 
 
@@ -158,10 +151,8 @@ def assignment_to_indices(assignment: Tensor) -> tuple[Tensor, Tensor]:
     """
     index = validation.check_tensor("assignment", assignment)
     validation.check_data("assignment", index)
-    if index.ndim != 2:
-        raise ValueError(f"assignment must have shape (B, w), got {tuple(index.shape)}")
-    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise TypeError(f"assignment must have an integer dtype, got {index.dtype}")
+    validation.check_shape("assignment", index, index.ndim == 2, "(B, w)")
+    validation.check_integers("assignment", index)
     matched = index >= 0
     counts = matched.sum(1)
     if counts.numel() and bool((counts != counts[0]).any()):
@@ -170,18 +161,9 @@ def assignment_to_indices(assignment: Tensor) -> tuple[Tensor, Tensor]:
     return matched.nonzero()[:, 1].reshape(size), index[matched].to(torch.int64).reshape(size)
 
 
-def _real_tensor(name: str, value: object) -> Tensor:
-    tensor = validation.check_tensor(name, value)
-    if tensor.is_complex():
-        raise TypeError(f"{name} must have a real dtype, got {tensor.dtype}")
-    validation.check_data(name, tensor)
-    return tensor
-
-
 def _tensor_assignment(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor, Tensor]:
-    matrix = _real_tensor("cost_matrix", cost)
-    if matrix.ndim not in (2, 3):
-        raise ValueError(f"expected a matrix (2-D array), got a {matrix.ndim} array")
+    matrix = validation.check_real("cost_matrix", cost)
+    validation.check_matrix(matrix.ndim, (2, 3))
     batch = matrix if matrix.ndim == 3 else matrix[None]
     index = ops.columns(batch, maximize, limit, check=not validation.is_traced(matrix))
     rows, columns = _pairs(index, min(batch.shape[1:]))

@@ -19,11 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import validation
-from .api.pairwise_cost import pairwise_cost
-from .api.solve_assignment import solve_assignment
-from .choices import Method, Metric
-from .costs import working_dtype
+from . import ops, validation
+from .metrics import METRICS, working_dtype
+from .products import mean
 
 HALVINGS = 10  # of the search for a weight, each a solve
 
@@ -83,8 +81,8 @@ def assign_with_conditions(
     noise: Tensor,
     labels: Tensor | None,
     conditions: Conditions,
-    metric: Metric,
-    method: Method,
+    metric: str,
+    method: str,
     tol: float,
 ) -> Conditioned:
     """Assign samples (B, n, D), within labels (B, n), at the least sum of both costs."""
@@ -94,18 +92,16 @@ def assign_with_conditions(
     extra = _condition_cost(conditions.values).to(cost.dtype)
     if conditions.weight is not None:
         weight = conditions.weight.to(torch.float64).expand(len(cost))
-        answer = solve_assignment(_weighted(cost, weight, extra), method=method, tol=tol)
+        answer = ops.solve(_weighted(cost, weight, extra), method, tol)
         return answer.index, answer.converged, answer.gap, weight
     assert conditions.share is not None
     return _with_share(cost, extra, conditions.share, method, tol)
 
 
-def _with_share(
-    cost: Tensor, extra: Tensor, share: float, method: Method, tol: float
-) -> Conditioned:
+def _with_share(cost: Tensor, extra: Tensor, share: float, method: str, tol: float) -> Conditioned:
     """Point 3, without looking at a value: w is the ratio of the spreads of both costs times
     s / (1 - s), and s is halved into."""
-    answer = solve_assignment(cost, method=method, tol=tol)
+    answer = ops.solve(cost, method, tol)
     index, converged, gap = answer.index, answer.converged, answer.gap
     drawn = cost.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.float64)
     least = _paid(cost, index)
@@ -116,7 +112,7 @@ def _with_share(
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         tried = scale * middle / (1 - middle)
-        answer = solve_assignment(_weighted(cost, tried, extra), method=method, tol=tol)
+        answer = ops.solve(_weighted(cost, tried, extra), method, tol)
         kept = drawn - _paid(cost, answer.index) >= share * (drawn - least)
         low, high = torch.where(kept, middle, low), torch.where(kept, high, middle)
         weight = torch.where(kept, tried, weight)
@@ -126,21 +122,21 @@ def _with_share(
     return index, converged, gap, weight
 
 
-def _assignment_cost(x: Tensor, noise: Tensor, metric: Metric) -> Tensor:
+def _assignment_cost(x: Tensor, noise: Tensor, metric: str) -> Tensor:
     """Costs (B, n, n) that differ from those of the metric by constants of rows and columns: of
     products, those of samples less their means keep more digits."""
-    if metric not in ("sqeuclidean", "dot") or x.shape[1] == 0:
-        return pairwise_cost(x, noise, metric=metric, batched=True)
-    dtype = working_dtype(x, noise)
-    x, noise = (part.to(dtype) - part.mean(1, keepdim=True, dtype=dtype) for part in (x, noise))
-    cost = pairwise_cost(x, noise, metric="dot", batched=True)
-    return 2 * cost if metric == "sqeuclidean" else cost
+    definition, dtype = METRICS[metric], working_dtype(x, noise)
+    if definition.factor is None or x.shape[1] == 0:
+        return ops.pairwise_cost(x, noise, metric)
+    samples = definition.factors(x, noise, dtype)
+    x, noise = (part.to(dtype) - mean(part, dtype) for part in samples)
+    return ops.pairwise_cost(x, noise, "dot") * definition.unit
 
 
 def _condition_cost(values: Tensor) -> Tensor:
     """Point 1, (B, n, n)."""
     if values.is_floating_point():
-        return pairwise_cost(values, values, metric="cosine", batched=True)
+        return ops.pairwise_cost(values, values, "cosine")
     return values[:, :, None] != values[:, None, :]
 
 

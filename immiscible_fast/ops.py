@@ -11,21 +11,22 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from . import cost_limit
-from .dispatch import backend, module
-from .types import Answer
+from .cpu import backend as cpu
+from .dispatch import assigner, backend
+from .types import Assigned, Assignment
 from .validation import is_traced
 
 
-def solve(cost: Tensor, method: str, tol: float) -> Answer:
+def solve(cost: Tensor, method: str, tol: float) -> Assignment:
     """Solve (n, m) or (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
     if is_traced(cost):
-        return Answer(*torch.ops.immiscible_fast.solve(cost, method, tol))
-    answer: Answer = backend(cost, method).solve(cost, method, tol)
-    return answer
+        return Assignment(*torch.ops.immiscible_fast.solve(cost, method, tol))
+    return backend(cost, method).solve(cost, method, tol)
 
 
 def assign(
@@ -36,37 +37,38 @@ def assign(
     method: str,
     tol: float,
     proven: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
-    (B, n); the gap is infinite but where it is wanted to be ``proven``."""
-    traced = is_traced(x, noise)
-    solver = torch.ops.immiscible_fast if traced else backend(x, method)
-    index, converged, gap = solver.assign(x, noise, labels, metric, method, tol, proven)
-    return index, converged, gap
+) -> Assigned:
+    """Match samples (B, n, D) within labels (B, n); the gap is infinite unless ``proven``."""
+    options = labels, metric, method, tol, proven
+    if is_traced(x, noise):
+        return Assigned(*torch.ops.immiscible_fast.assign(x, noise, *options))
+    return assigner(x, method).assign(x, noise, *options)
 
 
 def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
     """Index (n,) of two plain tensors (n, ...), see ``validation.is_plain_pair``, on the CPU."""
-    index: Tensor = module("cpu").assign_plain(x, noise, metric, method, tol)
-    return index
+    return cpu.assign_plain(x, noise, metric, method, tol)
 
 
 def columns(cost: Tensor, maximize: bool, limit: float, *, check: bool) -> Tensor:
     """Column of each row of (B, n, m) costs, (B, n), or -1; see ``cost_limit``."""
     if is_traced(cost):
         index: Tensor = torch.ops.immiscible_fast.columns(cost, maximize, limit, check)
-    else:
-        index = cost_limit.tensor_columns(cost, maximize, limit, check)
-    return index
+        return index
+    return backend(cost).columns(cost, maximize, limit, check)
+
+
+def array_columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
+    """The same of an array, float32 or float64."""
+    return cpu.array_columns(costs, maximize, limit)
 
 
 def pairwise_cost(x: Tensor, y: Tensor, metric: str) -> Tensor:
     """Costs (B, n, m) of samples (B, n, D) and (B, m, D)."""
     if is_traced(x, y):
         cost: Tensor = torch.ops.immiscible_fast.pairwise_cost(x, y, metric)
-    else:
-        cost = backend(x).cost_matrix(x, y, metric)
-    return cost
+        return cost
+    return backend(x).cost_matrix(x, y, metric)
 
 
 def _define(schema: str) -> Any:
@@ -123,7 +125,7 @@ def _(cost, method, tol):  # type: ignore[no-untyped-def]
     " bool proven=False) -> (Tensor, Tensor, Tensor)"
 )
 def _assign_op(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-untyped-def]
-    return backend(x, method).assign(x, noise, labels, metric, method, tol, proven)
+    return tuple(assigner(x, method).assign(x, noise, labels, metric, method, tol, proven))
 
 
 @_assign_op
@@ -135,7 +137,7 @@ def _(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-u
 
 @_define("columns(Tensor cost, bool maximize, float limit, bool check) -> Tensor")
 def _columns_op(cost, maximize, limit, check):  # type: ignore[no-untyped-def]
-    return cost_limit.tensor_columns(cost, maximize, limit, check)
+    return backend(cost).columns(cost, maximize, limit, check)
 
 
 @_columns_op

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .choices import Metric
-from .costs import pair_costs
+from .metrics import Metric, pair_costs
 
 
 class AssignmentStats(NamedTuple):

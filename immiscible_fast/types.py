@@ -1,4 +1,4 @@
-"""What every backend returns."""
+"""What the backends and their solvers return."""
 
 from __future__ import annotations
 
@@ -9,8 +9,49 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+class Assignment(NamedTuple):
+    """Answer of ``solve_assignment``; for a batch every field has a leading dimension B.
+
+    With prices p, no assignment of n rows to m columns costs less than
+
+        sum_i min_j (c_ij + p_j) - sum_j p_j + (m - n) min_j p_j     if n <= m, and
+        (sum of the m smallest min_j (c_ij + p_j)) - sum_j p_j       if n > m,
+
+    from which ``lower_bound`` follows, from the costs as they were given (up to 2^53, if integers).
+    Roundings are accounted for (but, on a GPU, those of costs so small beside the spread of the
+    others that they underflow in its units), so that in exact arithmetic
+
+        lower_bound <= optimum <= cost:
+
+    the cost is the exact sum of the costs of the pairs, rounded up to a float64 (on a GPU, by a few
+    units in the last place), and the bound is rounded down; either is infinite where float64
+    overflows. ``gap == 0`` so is a proof that the assignment is optimal, not only to rounding; and
+    of integers, so is a gap below one. Other costs may show an optimal assignment with a gap of a
+    few units in the last place.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # (n,) int64, column of each row; -1: unmatched, where n > m
+    cost: Tensor  # () float64, sum of the costs of the pairs, rounded up
+    lower_bound: Tensor  # () float64, no assignment costs less; -inf: no proof (method="scipy")
+    converged: Tensor  # () bool, whether the method reached what was asked of it
+    prices: Tensor  # (m,) float64, dual prices of the columns
+
+    @property
+    def gap(self) -> Tensor:
+        """``cost - lower_bound``: the assignment is at most this far from the optimum."""
+        return self.cost - self.lower_bound
+
+
+class Assigned(NamedTuple):
+    """Which noise each sample gets, of a batch; what a backend's ``assign`` returns."""
+
+    index: Tensor  # type: ignore[assignment]  # (B, n) int64
+    converged: Tensor  # (B,) bool
+    gap: Tensor  # (B,) float64; infinite where no proof was asked for
+
+
 class Solution(NamedTuple):
-    """Answers to a batch of problems (B, n, m) with n <= m."""
+    """What the CPU's solvers find, of (B, n, m) costs with n <= m."""
 
     index: NDArray[np.int64]  # type: ignore[assignment]  # (B, n) column of each row
     cost: NDArray[np.float64]  # (B,)
@@ -19,17 +60,3 @@ class Solution(NamedTuple):
     prices: NDArray[np.float64]  # (B, m)
     duals: NDArray[np.float64]  # (B, n) row minima of cost + price, rounded
     work: NDArray[np.int64] | None = None  # (B, counters), see kernels/cpu/work.py
-
-
-class LargeConstants(Exception):
-    """Constants of rows and columns outweigh what matters to an assignment; see ``cpu.solver``."""
-
-
-class Answer(NamedTuple):
-    """The same as tensors, for any (B, n, m); as ``Assignment``, of a batch."""
-
-    index: Tensor  # type: ignore[assignment]  # (B, n) int64, -1: unmatched, where n > m
-    cost: Tensor  # (B,) float64
-    lower_bound: Tensor  # (B,) float64
-    converged: Tensor  # (B,) bool
-    prices: Tensor  # (B, m) float64

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 INVALID_ENTRIES = "matrix contains invalid numeric entries"
@@ -17,7 +18,17 @@ INFEASIBLE = "cost matrix is infeasible"
 LARGEST_FLOAT = sys.float_info.max
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+def overflow(metric: str) -> ValueError:
+    return ValueError(f"x and noise are too large, their {metric} cost overflows")
+
+
+def unsolvable(costs: Tensor) -> ValueError:
+    """Why no assignment was found, in SciPy's words."""
+    invalid = bool((costs.isnan() | costs.isneginf()).any())
+    return ValueError(INVALID_ENTRIES if invalid else INFEASIBLE)
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {type(value).__name__}")
     if value not in choices:
@@ -34,10 +45,19 @@ def check_number(name: str, value: object, wanted: str = "a number") -> float:
         raise ValueError(f"{name} must fit into float64, got a larger number") from error
 
 
-def check_tolerance(tol: object) -> float:
-    value = check_number("tol", tol)
-    if not 0 < value <= LARGEST_FLOAT:
-        raise ValueError(f"tol must be positive and finite, got {tol}")
+def check_positive(name: str, value: object) -> float:
+    number = check_number(name, value)
+    if not 0 < number <= LARGEST_FLOAT:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return number
+
+
+def check_max_memory(max_memory: object) -> float | None:
+    if max_memory is None:
+        return None
+    value = check_number("max_memory", max_memory, "a number of bytes or None")
+    if not value >= 0:
+        raise ValueError(f"max_memory must not be negative, got {max_memory}")
     return value
 
 
@@ -54,13 +74,18 @@ def check_cost_limit(limit: object, maximize: bool) -> float:
     return value
 
 
-def check_count(name: str, value: object) -> int:
-    """A whole number from 1, of any kind."""
+def check_whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
     return int(value)
+
+
+def check_count(name: str, value: object) -> int:
+    """A whole number from 1, of any kind."""
+    count = check_whole(name, value)
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return count
 
 
 def check_generator(generator: object) -> torch.Generator | None:
@@ -69,10 +94,45 @@ def check_generator(generator: object) -> torch.Generator | None:
     return generator
 
 
+def check_source(generator: object) -> torch.Generator:
+    """What draws the noise that is not given."""
+    checked = check_generator(generator)
+    if checked is None:
+        raise ValueError("noise or generator must be given, got neither")
+    return checked
+
+
 def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
     return value
+
+
+def check_dtype(name: str, value: object) -> torch.dtype:
+    if not isinstance(value, torch.dtype):
+        raise TypeError(f"{name} must be a torch.dtype, got {type(value).__name__}")
+    if not value.is_floating_point:
+        raise ValueError(f"{name} must be a floating-point type, got {value}")
+    return value
+
+
+def check_shape(name: str, value: Tensor, fits: bool, wanted: object) -> None:
+    if not fits:
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(value.shape)}")
+
+
+def check_matrix(ndim: int, allowed: tuple[int, ...]) -> None:
+    """In SciPy's words, as ``check_numerical``."""
+    if ndim not in allowed:
+        raise ValueError(f"expected a matrix (2-D array), got a {ndim} array")
+
+
+def check_numerical(array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"Cannot cast array data from {array.dtype!r} to real numbers: "
+            "expected a matrix containing numerical entries"
+        )
 
 
 def check_data(name: str, value: Tensor) -> None:
@@ -115,14 +175,35 @@ def check_floating(name: str, value: object) -> Tensor:
     return tensor
 
 
+def check_real(name: str, value: object) -> Tensor:
+    """A tensor of real numbers of any dtype that holds data."""
+    tensor = check_tensor(name, value)
+    if tensor.is_complex():
+        raise TypeError(f"{name} must have a real dtype, got {tensor.dtype}")
+    check_data(name, tensor)
+    return tensor
+
+
+def check_integers(name: str, value: Tensor, what: str = "have an integer dtype") -> None:
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name} must {what}, got {value.dtype}")
+
+
 def check_samples(name: str, value: object, batched: bool) -> Tensor:
     """A (n, ...) tensor of samples, or (B, n, ...)."""
     check_flag("batched", batched)
     tensor = check_floating(name, value)
     wanted = "(B, n, ...)" if batched else "(n, ...)"
-    if tensor.ndim < 1 + batched:
-        raise ValueError(f"{name} must have shape {wanted}, got {tuple(tensor.shape)}")
+    check_shape(name, tensor, tensor.ndim >= 1 + batched, wanted)
     return tensor
+
+
+def check_like(noise: Tensor, x: Tensor) -> None:
+    if noise.shape != x.shape or noise.device != x.device:
+        raise ValueError(
+            f"noise must be like x, {tuple(x.shape)} on {x.device}, "
+            f"got {tuple(noise.shape)} on {noise.device}"
+        )
 
 
 def check_pair(
@@ -202,6 +283,11 @@ def check_values(name: str, value: Tensor, even_on_gpu: bool = False) -> None:
         raise ValueError(f"{name} must be finite, got NaN or infinite entries")
 
 
+def check_finite(x: Tensor, noise: Tensor, even_on_gpu: bool = False) -> None:
+    check_values("x", x, even_on_gpu)
+    check_values("noise", noise, even_on_gpu)
+
+
 def check_range(name: str, values: Tensor, low: float, high: float, what: str) -> None:
     """Raise if any value is outside, or is NaN, where one may look."""
     if may_look(values) and not bool(((values >= low) & (values <= high)).all()):
@@ -224,8 +310,7 @@ def check_labels(labels: object, shape: torch.Size) -> Tensor:
     if not whole:
         kind = labels.dtype if isinstance(labels, Tensor) else array.dtype
         raise TypeError(f"labels must be integers, got dtype {kind}")
-    if tensor.shape != shape:
-        raise ValueError(f"labels must have shape {tuple(shape)}, got {tuple(tensor.shape)}")
+    check_shape("labels", tensor, tensor.shape == shape, tuple(shape))
     return tensor.to(torch.int64)
 
 

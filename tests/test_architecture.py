@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from immiscible_fast.dispatch import BACKENDS
-
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"immiscible_fast": ROOT / "immiscible_fast", "immiscible_fast.kernels": ROOT / "kernels"}
 
@@ -40,21 +38,36 @@ def imported(name, path):
 
 @pytest.fixture(scope="module")
 def graph():
-    """What each module depends on; ``dispatch`` imports the backends by name, for who asks it."""
+    """What each module depends on, by name."""
     every = modules()
     graph = {}
     for name, path in every.items():
         wanted = {w if w in every else w.rpartition(".")[0] for w in imported(name, path)}
         graph[name] = {w for w in wanted if w in every and every[w].name != "__init__.py"}
-    graph["immiscible_fast.ops"] |= {f"immiscible_fast.{name}" for name in BACKENDS.values()}
     del graph["immiscible_fast"]
     return graph
 
 
 def test_no_module_depends_on_itself(graph):
     order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names a circle
-    assert order.index("immiscible_fast.costs") < order.index("immiscible_fast.ops")
-    assert order.index("immiscible_fast.ops") < order.index("immiscible_fast.api.fast_assign")
+    floors = ("validation", "metrics", "cpu.backend", "dispatch", "ops", "api.fast_assign")
+    places = [order.index(f"immiscible_fast.{name}") for name in floors]
+    assert places == sorted(places)
+
+
+def test_no_folder_depends_on_itself(graph):
+    """Seen from afar, each folder being one: kernels, cpu, gpu, streaming, api, training, ..."""
+
+    def room(name):
+        return ".".join(name.split(".")[: 2 if name.count(".") > 1 else 3])
+
+    rooms = {}
+    for name, wanted in graph.items():
+        rooms.setdefault(room(name), set()).update(map(room, wanted))
+    for name, wanted in rooms.items():
+        wanted.discard(name)
+    order = list(graphlib.TopologicalSorter(rooms).static_order())
+    assert order.index("immiscible_fast.gpu") < order.index("immiscible_fast.api")
 
 
 def test_kernels_know_nothing_of_the_package(graph):

@@ -27,6 +27,7 @@ from immiscible_fast import (
     solve_assignment,
 )
 from immiscible_fast.gpu import backend as gpu_backend
+from immiscible_fast.gpu import solver as gpu_solver
 
 pytestmark = pytest.mark.emulated
 METHODS = ("exact", "auction", "sinkhorn")
@@ -41,7 +42,7 @@ def gpu(monkeypatch):
     """CPU tensors, too, go to the GPU's backend, and memory that nobody wrote holds NaN."""
     monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
     if not torch.cuda.is_available():  # small problems, and the interpreter is slow
-        monkeypatch.setattr(gpu_backend, "sinkhorn", partial(gpu_backend.sinkhorn, updates=8))
+        monkeypatch.setattr(gpu_solver, "sinkhorn", partial(gpu_solver.sinkhorn, updates=8))
     deterministic = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # poisons what torch.empty gives
     yield
@@ -194,16 +195,16 @@ def test_products_follow_the_switches_of_torch():
     """In a process of its own: torch keeps which of its names for them was used."""
     program = """
 import torch
-from immiscible_fast.gpu.backend import _precision
+from immiscible_fast.gpu.costs import precision
 device = torch.device("cpu")
-assert _precision(device) == "tf32x3"
+assert precision(device) == "tf32x3"
 torch.set_float32_matmul_precision("high")
-assert _precision(device) == "tf32"
+assert precision(device) == "tf32"
 torch.set_float32_matmul_precision("highest")
-assert _precision(device) == "tf32x3"
+assert precision(device) == "tf32x3"
 if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     torch.backends.cuda.matmul.fp32_precision = "tf32"
-    assert _precision(device) == "tf32"
+    assert precision(device) == "tf32"
 """
     run(program, "ignore")
 

@@ -9,7 +9,7 @@ from checks import optimum, spread
 from samples import assert_bijection, naive, total
 
 from immiscible_fast import fast_assign
-from immiscible_fast.cpu import backend as cpu
+from immiscible_fast.cpu import costs as cpu_costs
 from immiscible_fast.cpu import int8
 
 METHODS = ("auction", "sinkhorn")
@@ -195,8 +195,8 @@ def test_sums_reach_the_largest_that_are_allowed():
 
 def test_the_solver_takes_costs_in_eight_bits_by_itself(rng):
     x, noise = images(rng, 256, 256)[None], draw(rng, 1, 256, 256)
-    rounded = cpu.assignment_cost(x, noise, "dot", "auction", 0.01)
-    plain = cpu.assignment_cost(x, noise, "dot")
-    assert torch.equal(plain, cpu.assignment_cost(x, noise, "dot", "exact", 0.01))
+    rounded = cpu_costs.assignment_cost(x, noise, "dot", "auction", 0.01)
+    plain = cpu_costs.assignment_cost(x, noise, "dot")
+    assert torch.equal(plain, cpu_costs.assignment_cost(x, noise, "dot", "exact", 0.01))
     wanted = int8.pays(256, 256, 0.01)
     assert torch.equal(centred(rounded), centred(plain)) != wanted

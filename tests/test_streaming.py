@@ -11,7 +11,7 @@ from sample_families import FAMILIES
 from scipy.optimize import linear_sum_assignment
 
 from immiscible_fast import assign_noise, fast_assign, pairwise_cost, solve_assignment
-from immiscible_fast.choices import METRICS
+from immiscible_fast.metrics import METRICS
 from immiscible_fast.streaming import backend as streaming
 from immiscible_fast.streaming import blocks, memory, passes
 

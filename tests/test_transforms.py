@@ -18,7 +18,7 @@ from immiscible_fast import (
     pairwise_cost,
     solve_assignment,
 )
-from immiscible_fast.cpu import backend as cpu
+from immiscible_fast.cpu import costs as cpu_costs
 from immiscible_fast.cpu import int8
 
 PER_CALL = pytest.mark.filterwarnings("ignore:There is a performance drop")  # before torch 2.5
@@ -142,4 +142,4 @@ def test_a_default_device_is_not_where_the_work_is_done(method, rng, monkeypatch
 def test_products_in_eight_bits_are_for_samples_on_the_cpu(monkeypatch):
     monkeypatch.setattr(int8, "pays", lambda *sizes: pytest.fail("asked of another device"))
     x = torch.empty(1, 300, 300, device="meta")
-    assert cpu.assignment_cost(x, x, "dot", "auction", 0.01).shape == (1, 300, 300)
+    assert cpu_costs.assignment_cost(x, x, "dot", "auction", 0.01).shape == (1, 300, 300)

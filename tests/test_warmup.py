@@ -13,7 +13,8 @@ import numpy as np, torch
 from immiscible_fast import (batch_linear_assignment, fast_assign, linear_sum_assignment,
                              solve_assignment, warmup)
 from immiscible_fast.cpu import int8
-from immiscible_fast.choices import METHODS, METRICS
+from immiscible_fast.choices import METHODS
+from immiscible_fast.metrics import METRICS
 torch.set_num_threads(1)
 dtype = torch.{dtype}
 warmup([dtype])
@@ -59,8 +60,8 @@ def test_it_draws_from_no_generator_of_the_user():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"dtypes": ["float32"]}, TypeError, "dtypes must be of torch.dtype, got str"),
-        ({"dtypes": [torch.int8]}, ValueError, "dtypes must be floating-point types"),
+        ({"dtypes": ["float32"]}, TypeError, "dtypes must be a torch.dtype, got str"),
+        ({"dtypes": [torch.int8]}, ValueError, "dtypes must be a floating-point type"),
         ({"n": 0}, ValueError, "n must"),
         ({"dim": 2.5}, TypeError, "dim must"),
         ({"metric": "l2"}, ValueError, "metric must"),

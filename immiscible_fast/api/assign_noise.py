@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from .. import validation
-from ..rows import draw_noise, permuted
+from ..samples import draw_noise, permuted
 from ..statistics import AssignmentStats
 from .fast_assign import fast_assign
 from .options import AssignOptions, check_options

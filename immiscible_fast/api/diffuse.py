@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from .. import validation
 from ..choices import SCHEDULES, Schedule
-from ..rows import draw_noise
+from ..samples import draw_noise
 from .assign_noise import assign_noise
 from .options import AssignOptions, check_options
 from .schedulers import Scheduler, forward_process
@@ -97,15 +97,11 @@ def diffuse(
     noised = _forward(x, images, t, schedule, 1 + batched)
     source: Tensor | torch.Generator
     if noise is None:
-        source = _checked(generator)
+        source = validation.check_source(generator)
     else:
         source = noise
         given = validation.check_floating("noise", noise)
-        if given.shape != images.shape or given.device != images.device:
-            raise ValueError(
-                f"noise must be like x, {tuple(images.shape)} on {images.device}, "
-                f"got {tuple(given.shape)} on {given.device}"
-            )
+        validation.check_like(given, images)
     if assign:
         used = assign_noise(images, source, batched=batched, **options)
     elif options:
@@ -116,14 +112,6 @@ def diffuse(
     return Diffused(noised(used), used)
 
 
-def _checked(generator: torch.Generator | None) -> torch.Generator:
-    if generator is None:
-        raise ValueError("noise or generator must be given, got neither")
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    return generator
-
-
 def _forward(
     x: Tensor, images: Tensor, t: object, schedule: object, lead: int
 ) -> Callable[[Tensor], Tensor]:
@@ -132,8 +120,7 @@ def _forward(
     times = validation.check_tensor("t", t)
     validation.check_data("t", times)
     times = times.to(x.device)
-    if times.shape != x.shape[:lead]:
-        raise ValueError(f"t must have shape {tuple(x.shape[:lead])}, got {tuple(times.shape)}")
+    validation.check_shape("t", times, times.shape == x.shape[:lead], tuple(x.shape[:lead]))
     if isinstance(schedule, str):
         keep, add = _flow(times, schedule)
     elif isinstance(schedule, Tensor):
@@ -159,11 +146,10 @@ def _ddpm(times: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
     alphas = validation.check_floating("schedule", schedule)
     validation.check_data("schedule", alphas)
     alphas = alphas.to(times.device)
-    if alphas.ndim != 1 or alphas.numel() == 0:
-        raise ValueError(f"schedule must have shape (T,), T >= 1, got {tuple(alphas.shape)}")
+    fits = alphas.ndim == 1 and alphas.numel() > 0
+    validation.check_shape("schedule", alphas, fits, "(T,), T >= 1")
     validation.check_range("schedule", alphas, 0, 1, "as alphas_cumprod do")
-    if times.is_floating_point() or times.is_complex() or times.dtype == torch.bool:
-        raise TypeError(f"t must hold integer timesteps for this schedule, got {times.dtype}")
+    validation.check_integers("t", times, "hold integer timesteps for this schedule")
     validation.check_range("t", times, 0, alphas.numel() - 1, "the indices into the schedule")
     kept = alphas[times.long()]
     return kept.sqrt(), (1 - kept).sqrt()

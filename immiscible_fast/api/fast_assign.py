@@ -11,14 +11,14 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from .. import ops, validation
-from ..choices import METHODS, METRICS, Method, Metric
+from ..choices import DEFAULT_TOL, METHODS, Method
 from ..conditions import assign_with_conditions, check_conditions
-from ..costs import flatten_samples, outside_autocast, weighted
 from ..devices import on_gpu
+from ..metrics import METRICS, Metric, weighted
+from ..samples import flatten_samples, outside_autocast
 from ..statistics import AssignmentStats, statistics
 from ..streaming import memory
 from .options import AssignOptions, ConditionsLike, Group, Labels
-from .solve_assignment import DEFAULT_TOL
 
 
 @overload
@@ -183,7 +183,7 @@ def fast_assign(
         return index if all_stats is None else (index, all_stats)
     validation.check_choice("metric", metric, METRICS)
     validation.check_choice("method", method, METHODS)
-    tol = validation.check_tolerance(tol)
+    tol = validation.check_positive("tol", tol)
     validation.check_flag("check", check)
     plain = features is None and mask is None
     unconditioned = conditions is None and condition_weight is None and condition_share is None
@@ -200,14 +200,14 @@ def fast_assign(
         conditions, condition_weight, condition_share, images.shape[: 1 + batched], images.device
     )
     validation.check_flag("return_stats", return_stats)
-    max_memory = memory.check(max_memory)
+    max_memory = validation.check_max_memory(max_memory)
     if method == "streaming" and soft is not None:
         raise ValueError("conditions cannot be had with method='streaming'")
     if method == "auto" and soft is None and memory.too_large(images, groups, batched, max_memory):
         method = "streaming"
     _warn_if_nothing_can_move(images, groups, batched)
     if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
-        _check_finite(images, noises)
+        validation.check_finite(images, noises)
     with outside_autocast(images):
         if features is not None:
             with torch.no_grad():
@@ -223,8 +223,9 @@ def fast_assign(
         groups = groups.to(images.device, non_blocking=True) if groups is not None else None
         weight = None
         if soft is None:
-            answer = ops.assign(images, noises, groups, metric, method, tol, return_stats)
-            index, converged, gap = answer
+            index, converged, gap = ops.assign(
+                images, noises, groups, metric, method, tol, return_stats
+            )
         else:
             index, converged, gap, weight = assign_with_conditions(
                 images, noises, groups, soft, metric, method, tol
@@ -233,9 +234,9 @@ def fast_assign(
         if return_stats:
             stats = statistics(images, noises, index, groups, metric, gap, weight)
     if check and not validation.may_look(images):
-        _check_finite(x, noise, even_on_gpu=True)
+        validation.check_finite(x, noise, even_on_gpu=True)
     if check and not bool(converged.all()):
-        raise ValueError(f"x and noise are too large, their {metric} cost overflows")
+        raise validation.overflow(metric)
     index = index if batched else index[0]
     if stats is None:
         return index
@@ -260,8 +261,3 @@ def _warn_if_nothing_can_move(x: Tensor, labels: Tensor | None, batched: bool) -
     if what not in _WARNED:
         _WARNED.add(what)
         warnings.warn(f"with {what} the noise stays as it is: {others}", stacklevel=3)
-
-
-def _check_finite(x: Tensor, noise: Tensor, even_on_gpu: bool = False) -> None:
-    validation.check_values("x", x, even_on_gpu)
-    validation.check_values("noise", noise, even_on_gpu)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..choices import Method, Metric
+from ..choices import Method
+from ..metrics import Metric
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..choices import METRICS, Metric
-from ..costs import flatten_samples, outside_autocast
+from ..metrics import METRICS, Metric
+from ..samples import flatten_samples, outside_autocast
 from ..validation import check_choice, check_data, check_pair
 
 

@@ -12,10 +12,9 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-import torch
 from torch import Tensor
 
-from ..validation import check_range, is_traced
+from ..validation import check_integers, check_range, is_traced
 
 
 class AddsNoise(Protocol):
@@ -112,8 +111,7 @@ def _check_timesteps(scheduler: object, method: Callable[..., Any], t: Tensor) -
         _check_found(kind, scheduler.timesteps, t)  # type: ignore[attr-defined]
     elif table := next((name for name in TABLES if name in reads), None):
         length = len(getattr(scheduler, table))
-        if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
-            raise TypeError(f"t must hold integer timesteps for {kind}, got {t.dtype}")
+        check_integers("t", t, f"hold integer timesteps for {kind}")
         check_range("t", t, 0, length - 1, f"the {length} timesteps of {kind}")
     elif "_alpha_cumprod" in reads:  # Wuerstchen's: a function, not a table
         if not t.is_floating_point():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import validation
-from ..costs import outside_autocast
+from ..samples import outside_autocast
 
 SCALINGS = 19  # updates by matrix-vector products for one in the log domain
 HALVINGS = 20  # of eps, where the costs are not looked at
@@ -75,15 +75,12 @@ def sinkhorn(cost: Tensor, eps: float, *, tol: float = 1e-9, max_updates: int = 
     Algorithms for Entropy Regularized Transport Problems", SIAM J. Sci. Comput. 41, 2019.
     """
     matrix = validation.check_floating("cost", cost)
-    if matrix.ndim not in (2, 3) or 0 in matrix.shape[-2:]:
-        raise ValueError(
-            f"cost must have shape (n, m) or (B, n, m), n and m >= 1, got {tuple(matrix.shape)}"
-        )
+    fits = matrix.ndim in (2, 3) and 0 not in matrix.shape[-2:]
+    validation.check_shape("cost", matrix, fits, "(n, m) or (B, n, m), n and m >= 1")
     validation.check_data("cost", matrix)
-    eps = _positive("eps", eps)
-    tol = _positive("tol", tol)
-    if isinstance(max_updates, bool) or not isinstance(max_updates, int) or max_updates < 1:
-        raise ValueError(f"max_updates must be an integer >= 1, got {max_updates!r}")
+    eps = validation.check_positive("eps", eps)
+    tol = validation.check_positive("tol", tol)
+    max_updates = validation.check_count("max_updates", max_updates)
     looks = validation.may_look(matrix)
     if looks:
         _check_costs(matrix)
@@ -148,13 +145,6 @@ def _spread(cost: Tensor) -> Tensor:
     finite = cost.isfinite()
     largest = torch.where(finite, cost, -torch.inf).amax((-2, -1), keepdim=True)
     return largest - torch.where(finite, cost, torch.inf).amin((-2, -1), keepdim=True)
-
-
-def _positive(name: str, value: object) -> float:
-    number = validation.check_number(name, value)
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name} must be positive and finite, got {value}")
-    return number
 
 
 def _check_costs(cost: Tensor) -> None:

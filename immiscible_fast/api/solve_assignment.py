@@ -2,47 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import Tensor
 
 from .. import ops, validation
-from ..choices import METHODS, Method
-
-DEFAULT_TOL = 0.01
-
-
-class Assignment(NamedTuple):
-    """Answer of ``solve_assignment``; for a batch every field has a leading dimension B.
-
-    With prices p, no assignment of n rows to m columns costs less than
-
-        sum_i min_j (c_ij + p_j) - sum_j p_j + (m - n) min_j p_j     if n <= m, and
-        (sum of the m smallest min_j (c_ij + p_j)) - sum_j p_j       if n > m,
-
-    from which ``lower_bound`` follows, from the costs as they were given (up to 2^53, if integers).
-    Roundings are accounted for (but, on a GPU, those of costs so small beside the spread of the
-    others that they underflow in its units), so that in exact arithmetic
-
-        lower_bound <= optimum <= cost:
-
-    the cost is the exact sum of the costs of the pairs, rounded up to a float64 (on a GPU, by a few
-    units in the last place), and the bound is rounded down; either is infinite where float64
-    overflows. ``gap == 0`` so is a proof that the assignment is optimal, not only to rounding; and
-    of integers, so is a gap below one. Other costs
-    may show an optimal assignment with a gap of a few units in the last place.
-    """
-
-    index: Tensor  # type: ignore[assignment]  # (n,) int64, column of each row; -1: unmatched, where n > m
-    cost: Tensor  # () float64, sum of the costs of the pairs, rounded up
-    lower_bound: Tensor  # () float64, no assignment costs less; -inf: no proof (method="scipy")
-    converged: Tensor  # () bool, whether the method reached what was asked of it
-    prices: Tensor  # (m,) float64, dual prices of the columns
-
-    @property
-    def gap(self) -> Tensor:
-        """``cost - lower_bound``: the assignment is at most this far from the optimum."""
-        return self.cost - self.lower_bound
+from ..choices import DEFAULT_TOL, METHODS, Method
+from ..types import Assignment
 
 
 def solve_assignment(
@@ -102,18 +66,14 @@ def solve_assignment(
     validation.check_choice("method", method, METHODS)
     if method == "streaming":
         raise ValueError("method must not be 'streaming' where there is a matrix: see fast_assign")
-    tol = validation.check_tolerance(tol)
-    matrix = validation.check_tensor("cost", cost)
-    if matrix.ndim not in (2, 3):
-        raise ValueError(f"cost must have shape (n, m) or (B, n, m), got {tuple(matrix.shape)}")
-    if matrix.is_complex():
-        raise TypeError(f"cost must have a real dtype, got {matrix.dtype}")
-    validation.check_data("cost", matrix)
+    tol = validation.check_positive("tol", tol)
+    matrix = validation.check_real("cost", cost)
+    validation.check_shape("cost", matrix, matrix.ndim in (2, 3), "(n, m) or (B, n, m)")
     validation.check_flag("check", check)
     answer = ops.solve(matrix, method, tol)
     if check and not bool(answer.converged.all()):
         invalid = bool((matrix.isnan() | matrix.isneginf()).any())
         if not invalid and bool(answer.cost.isfinite().all()):
             raise RuntimeError("cost is not solved: the call's budget of work was spent")
-        raise ValueError(validation.INVALID_ENTRIES if invalid else validation.INFEASIBLE)
-    return Assignment(*answer)
+        raise validation.unsolvable(matrix)
+    return answer

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import torch
 
 from .. import validation
-from ..choices import METHODS, METRICS, Method, Metric
+from ..choices import METHODS, Method
 from ..compat import linear_sum_assignment
 from ..devices import on_gpu
+from ..metrics import METRICS, Metric
 from .fast_assign import fast_assign
 from .solve_assignment import solve_assignment
 
@@ -59,7 +60,7 @@ def warmup(
     validation.check_choice("method", method, METHODS)
     n, dim = validation.check_count("n", n), validation.check_count("dim", dim)
     generator = torch.Generator().manual_seed(0)
-    for dtype in [_check_dtype(dtype) for dtype in dtypes]:
+    for dtype in [validation.check_dtype("dtypes", dtype) for dtype in dtypes]:
         if on_gpu(torch.empty(0, device=device)):
             x, noise = torch.randn(2, n, dim, generator=generator).to(device, dtype)
             fast_assign(x, noise, metric=metric, method=method)
@@ -81,11 +82,3 @@ def _compile_products(samples: torch.Tensor) -> None:
 
     if int8.supported():
         int8.product(samples, samples, -2.0, 1.0)
-
-
-def _check_dtype(dtype: object) -> torch.dtype:
-    if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"dtypes must be of torch.dtype, got {type(dtype).__name__}")
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtypes must be floating-point types, got {dtype}")
-    return dtype

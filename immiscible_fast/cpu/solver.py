@@ -26,7 +26,8 @@ from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS
 from .. import validation
 from ..rectangular import inverse, transposed
 from ..rounding import exact_sum, scaled_down
-from ..types import LargeConstants, Solution
+from ..types import Solution
+from .costs import LargeConstants
 from .threads import share
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves

@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 
 from .. import validation
-from ..choices import METRICS
 from ..conditions import check_conditions
-from ..costs import flatten_samples, outside_autocast
-from ..rows import draw_noise, permuted
+from ..metrics import METRICS
+from ..samples import draw_noise, flatten_samples, outside_autocast, permuted
 from ..statistics import AssignmentStats
 from . import sharded
 from .agreement import Words, agree, hashed_state, sums, warn_if_drawn_alike
@@ -116,7 +115,7 @@ def _in_shards(
     """The index of all rows, the noise of all ranks, and the statistics; see ``sharded.py``."""
     metric, check = options["metric"], options["check"]
     validation.check_choice("metric", metric, METRICS)
-    tol = validation.check_tolerance(options["tol"])
+    tol = validation.check_positive("tol", options["tol"])
     validation.check_flag("check", check)
     validation.check_flag("return_stats", return_stats)
     assert part.noise is not None

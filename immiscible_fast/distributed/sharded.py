@@ -26,8 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..costs import cost_matrix, pair_costs, product, working_dtype
+from .. import validation
 from ..cpu.sinkhorn import FIRST_EPS, LAST_EPS, LEAST_EXPONENT, LEAST_SUM, OVER_RELAXATION, UPDATES
+from ..metrics import METRICS, pair_costs, working_dtype
+from ..products import product
 from ..statistics import AssignmentStats
 from .group import Group
 
@@ -84,13 +86,14 @@ def statistics(
 def _costs(group: Group, x: Tensor, noise: Tensor, metric: str) -> tuple[Tensor, Tensor]:
     """This rank's rows of the doubly centred costs, over their standard deviation; and that."""
     dtype, n = working_dtype(x, noise), max(1, noise.shape[0])
-    if metric in ("sqeuclidean", "dot"):  # constants of rows and columns would cost digits
-        mean = group.total(x.sum(0, dtype=torch.float64)) / n
-        scale = -2.0 if metric == "sqeuclidean" else -1.0
-        shift = noise.mean(0, keepdim=True, dtype=torch.float64).to(dtype)
-        cost = product(x, noise, dtype, scale, mean[None].to(dtype), shift)
-    else:
-        cost = cost_matrix(x, noise, metric)
+    definition = METRICS[metric]
+    if definition.factor is None:
+        cost = definition.matrix(x, noise, dtype)
+    else:  # constants of rows and columns would cost digits
+        left, right = definition.factors(x, noise, dtype)
+        mean = group.total(left.sum(0, dtype=torch.float64)) / n
+        shift = right.mean(0, keepdim=True, dtype=torch.float64).to(dtype)
+        cost = product(left, right, dtype, definition.factor, mean[None].to(dtype), shift)
     cost -= cost.mean(1, keepdim=True, dtype=torch.float64).to(dtype)
     cost -= (group.total(cost.sum(0, dtype=torch.float64)) / n).to(dtype)
     squares = torch.stack(
@@ -98,7 +101,7 @@ def _costs(group: Group, x: Tensor, noise: Tensor, metric: str) -> tuple[Tensor,
     )
     unit = (group.total(squares.sum()) / n / n).sqrt()
     if not bool(unit.isfinite()):  # the same on all ranks
-        raise ValueError(f"x and noise are too large, their {metric} cost overflows")
+        raise validation.overflow(metric)
     unit = unit.clamp(min=torch.finfo(torch.float32).tiny)
     return cost.div_(unit.to(dtype)), unit
 

@@ -16,6 +16,7 @@ entries, and one block.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import validation
 from ..cpu import solver
-from ..cpu.backend import check_finite
+from ..cpu.groups import groups_by_size
 from ..devices import on_gpu, warn_solved_on_cpu
+from ..types import Assigned
 from .blocks import CostBlocks
 from .passes import BLOCK, SAMPLED, BlockPasses, Lists, new_lists, proven_gap, standard_deviation
 
@@ -244,40 +247,39 @@ def assign(
     method: str,
     tol: float,
     proven: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(index (B, n) int64, converged (B,) bool, gap (B,) float64) of samples (B, n, D) and labels
-    (B, n), one problem after another."""
+) -> Assigned:
+    """Match samples (B, n, D) within labels (B, n), one problem after another; the gap is known
+    whether it is to be ``proven`` or not."""
     device = x.device
     if device.type != "cpu" and not on_gpu(x):
         warn_solved_on_cpu(device)
         x, noise = x.cpu(), noise.cpu()
-    check_finite(x, noise)
+    validation.check_finite(x, noise)
     batch, n = x.shape[:2]
     index = np.tile(np.arange(n), (batch, 1))
     converged, gap = np.ones(batch, np.bool_), np.zeros(batch)
-    for b in range(batch if x.numel() > 0 else 0):
-        for member in _groups(None if labels is None else labels[b], n):
-            if member is None:
-                answer = solve(x[b], noise[b], metric, tol)
-                index[b] = answer.index
-            elif len(member) == 1:
-                continue
-            else:
-                places = torch.from_numpy(member).to(x.device)
-                chosen, drawn = (z[b].index_select(0, places) for z in (x, noise))
-                answer = solve(chosen, drawn, metric, tol)
-                index[b, member] = member[answer.index]
-            converged[b] &= answer.converged
-            gap[b] += answer.gap
-    answers = (torch.from_numpy(field).to(device) for field in (index, converged, gap))
-    return next(answers), next(answers), next(answers)
+    for b, member in _groups(labels, batch, n) if x.numel() > 0 else ():
+        if member is None:
+            answer = solve(x[b], noise[b], metric, tol)
+            index[b] = answer.index
+        elif len(member) == 1:
+            continue
+        else:
+            places = torch.from_numpy(member).to(x.device)
+            chosen, drawn = (z[b].index_select(0, places) for z in (x, noise))
+            answer = solve(chosen, drawn, metric, tol)
+            index[b, member] = member[answer.index]
+        converged[b] &= answer.converged
+        gap[b] += answer.gap
+    return Assigned(*[torch.from_numpy(field).to(device) for field in (index, converged, gap)])
 
 
-def _groups(labels: Tensor | None, n: int) -> list[NDArray[np.int64] | None]:
-    """Members of each group; None is everybody."""
+def _groups(
+    labels: Tensor | None, batch: int, n: int
+) -> Iterator[tuple[int, NDArray[np.int64] | None]]:
+    """(problem, members) of each group; None is everybody."""
     if labels is None:
-        return [None]
-    values = labels.cpu().numpy()
-    order = np.argsort(values, kind="stable")
-    edges = np.flatnonzero(np.diff(values[order])) + 1
-    return list(np.split(order, edges))
+        yield from ((b, None) for b in range(batch))
+    else:
+        for groups in groups_by_size(labels):
+            yield from ((int(member[0] // n), member % n) for member in groups)

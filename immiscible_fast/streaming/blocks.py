@@ -18,6 +18,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .. import validation
+from ..metrics import METRICS
+
 PART = 1 << 22  # numbers that are converted at a time, where samples cannot be used as they are
 KEPT_BYTES = 1 << 28  # of converted noise that is kept
 PAIR_BYTES = 1 << 26  # of gathered noise in ``pairs``
@@ -26,7 +29,6 @@ LOOKED = 64  # samples of either kind that are looked at
 DIRECT = 0.02  # of the spread of distances: errors that products may have
 FARTHEST = 500  # powers of two that samples are scaled by
 MORE = 16  # roundings beside those of D products
-PRODUCTS = ("sqeuclidean", "dot", "cosine")
 
 
 class CostBlocks:
@@ -37,40 +39,39 @@ class CostBlocks:
 
     def __init__(self, x: Tensor, noise: Tensor, metric: str) -> None:
         self.x, self.noise, self.metric = x, noise, metric
+        self._prepare, self._order = METRICS[metric].prepared, METRICS[metric].order
         self.n, self.m, self.dim = x.shape[0], noise.shape[0], max(1, x.shape[1])
         self.device = x.device
-        self._product, self._direct = metric in PRODUCTS, False
+        self._product = METRICS[metric].factor is not None
+        self._direct = not self._product and self._order != 2  # without products
         self._step = max(1, PART // self.dim)  # samples that are converted at a time
         zero = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-        self._shift_x = zero if metric == "cosine" else self._mean(x)
+        self._shift_x = self._mean(x)
         self._shift_noise = zero if self._product else self._shift_x
         length_x = self._longest(x, self._shift_x)
         length_noise = self._longest(noise, self._shift_noise)
-        if self._product and metric != "cosine":
+        if self._product:
             mean = self._mean(noise)
             if float(mean.norm()) > 0.5 * length_noise:  # a common offset, which costs digits
                 self._shift_noise = mean
                 length_noise = self._longest(noise, mean)
-        if metric == "cosine":
-            power = self._power_x = self._power_noise = 0
-        elif self._product:
-            bits = _bits(length_noise)
+        if self._product:
+            bits = self._bits(length_noise)
             self._power_noise = -bits if abs(bits) > FEW_BITS else 0
-            self._power_x = -_bits(length_x) - bits - self._power_noise
+            self._power_x = -self._bits(length_x) - bits - self._power_noise
             power = self._power_x + self._power_noise
         else:
-            bits = _bits(max(length_x, length_noise))
+            bits = self._bits(max(length_x, length_noise))
             power = self._power_x = self._power_noise = -bits if abs(bits) > FEW_BITS else 0
-        self.unit = (2.0 if metric == "sqeuclidean" else 1.0) * 2.0**-power
+        self.unit = METRICS[metric].unit * 2.0**-power
         plain = not self._power_noise and not bool(self._shift_noise.any())
-        plain = plain and noise.dtype == torch.float32 and metric != "cosine"
+        plain = plain and noise.dtype == torch.float32 and self._prepare is None
         self._columns: Tensor | None = noise if plain else None
         if not plain and noise.numel() * 4 <= KEPT_BYTES:
             self._columns = torch.cat(
                 [self._prepared(part) for part in torch.split(noise, self._step)]
             )
-        order = 1 if metric == "manhattan" else 2
-        sizes = [part.to(torch.float64).norm(order, 1) for _, part in self._parts()]
+        sizes = [part.to(torch.float64).norm(self._order, 1) for _, part in self._parts()]
         self._sizes = torch.cat(sizes)  # (m,) float64: lengths, or sums of magnitudes
         self._largest = float(self._sizes.max())
         self.magnitude, self._direct = self._look()
@@ -81,8 +82,8 @@ class CostBlocks:
         some = torch.arange(0, self.n, max(1, self.n // LOOKED), device=self.device)
         other = torch.arange(0, self.m, max(1, self.m // LOOKED), device=self.device)
         cost, _ = self.pairs(some, other.expand(len(some), -1))
-        if self.metric != "euclidean":
-            return float(cost.abs().max()), False
+        if self._product or self._direct:
+            return float(cost.abs().max()), self._direct
         centred = cost - cost.mean(0)
         spread = (centred - centred.mean(1, keepdim=True)).square().mean().sqrt()
         error = self._error(self._sizes.max()) / (2 * cost.mean().clamp(min=1e-30))
@@ -91,26 +92,28 @@ class CostBlocks:
     def _mean(self, samples: Tensor) -> Tensor:
         total = torch.zeros(samples.shape[1], dtype=torch.float64, device=samples.device)
         for part in torch.split(samples, self._step):
-            total += part.sum(0, dtype=torch.float64)
+            total += self._widened(part).sum(0)
         return total / max(1, samples.shape[0])
 
     def _longest(self, samples: Tensor, shift: Tensor) -> float:
-        if self.metric == "cosine":
-            return 1.0
         longest = 0.0
         for part in torch.split(samples, self._step):
-            longest = max(longest, float((part.to(torch.float64) - shift).norm(dim=1).max()))
+            longest = max(longest, float((self._widened(part) - shift).norm(dim=1).max()))
         return longest
 
+    def _bits(self, length: float) -> int:
+        if not math.isfinite(length):
+            raise validation.overflow(self.metric)
+        return max(-FARTHEST, min(FARTHEST, math.frexp(length)[1]))
+
     def _wide(self, samples: Tensor, shift: Tensor, power: int) -> Tensor:
-        """Samples in float64, shifted and scaled, or of length one."""
-        wide = samples.to(torch.float64)
-        if self.metric == "cosine":
-            largest = wide.abs().amax(1, keepdim=True) if wide.shape[1] else wide.sum(1, True)
-            wide = wide / torch.where(largest > 0, largest, 1.0)
-            length = wide.norm(dim=1, keepdim=True)
-            return wide / torch.where(length > 0, length, 1.0)
-        return (wide - shift) * 2.0**power
+        """Samples in float64, shifted and scaled."""
+        return (self._widened(samples) - shift) * 2.0**power
+
+    def _widened(self, samples: Tensor) -> Tensor:
+        """In float64, as the product wants them."""
+        prepared = self._prepare
+        return samples.to(torch.float64) if prepared is None else prepared(samples, torch.float64)
 
     def _prepared(self, noise: Tensor) -> Tensor:
         return self._wide(noise, self._shift_noise, self._power_noise).to(torch.float32)
@@ -129,21 +132,19 @@ class CostBlocks:
         ``rows`` are int64, on the device of the samples.
         """
         x = self._wide(self.x.index_select(0, rows), self._shift_x, self._power_x)
-        size = x.norm(p=1 if self.metric == "manhattan" else 2, dim=1)
+        size = x.norm(p=self._order, dim=1)
         left, result = x.to(torch.float32), out[: len(rows)]
         left = -left if self._product else left
         for part, right in self._parts(whole=True):
-            if self.metric == "manhattan":
-                result[:, part] = torch.cdist(left, right, p=1)
-            elif self._direct:
+            if self._direct:
                 mode = "donot_use_mm_for_euclid_dist"
-                result[:, part] = torch.cdist(left, right, compute_mode=mode)
+                result[:, part] = torch.cdist(left, right, self._order, mode)
             elif len(right) == self.m:
                 torch.mm(left, right.T, out=result)
             else:
                 result[:, part] = left @ right.T
         error = self._error(size)[:, None] if lower else None
-        if self.metric == "euclidean" and not self._direct:
+        if not (self._product or self._direct):
             result.mul_(-2).add_(size[:, None].square().to(torch.float32))
             result.add_(self._sizes.square().to(torch.float32))
             if error is not None:
@@ -161,7 +162,7 @@ class CostBlocks:
         """Bounds (b,) on the errors of the rows' costs (of squares of distances), whose samples
         have these sizes."""
         gamma = _gamma(self.dim + MORE)
-        if self.metric == "euclidean" and not self._direct:
+        if not (self._product or self._direct):
             return gamma * (size + self._largest).square() + 1e-30
         if not self._product:  # the roundings of the samples; others are in proportion to the cost
             return 2**-21 * (size + self._largest) + 1e-30
@@ -188,14 +189,8 @@ class CostBlocks:
         x = self.x.index_select(0, rows).to(torch.float64)
         x, noise = (z * 2.0**self._power_x for z in (x, chosen.to(torch.float64)))
         difference = noise.reshape(*columns.shape, -1).sub_(x[:, None])
-        cost = difference.norm(p=1 if self.metric == "manhattan" else 2, dim=2)
+        cost = difference.norm(p=self._order, dim=2)
         return cost, rounding * 1.01 * cost.amax(1) + 1e-300
-
-
-def _bits(length: float) -> int:
-    if not math.isfinite(length):
-        raise ValueError("x and noise are too large, their cost overflows")
-    return max(-FARTHEST, min(FARTHEST, math.frexp(length)[1]))
 
 
 def _gamma(count: int) -> float:

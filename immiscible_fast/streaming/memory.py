@@ -16,15 +16,6 @@ MATRICES = 1.7  # n x n float32 matrices that a solver takes
 UNKNOWN = 8 << 30  # bytes, where the system does not say
 
 
-def check(max_memory: object) -> float | None:
-    if max_memory is None:
-        return None
-    value = validation.check_number("max_memory", max_memory, "a number of bytes or None")
-    if not value >= 0:
-        raise ValueError(f"max_memory must not be negative, got {max_memory}")
-    return value
-
-
 def too_large(x: Tensor, labels: Tensor | None, batched: bool, max_memory: float | None) -> bool:
     """Whether matrices for samples (n, ...) or (B, n, ...) would take more than ``max_memory``
     bytes or, if that is None, than half of what is free."""

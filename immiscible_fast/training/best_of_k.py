@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import validation
-from ..costs import normalized
+from ..products import normalized
 
 SCORES = ("dot", "euclidean")
 

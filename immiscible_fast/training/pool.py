@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import validation
 from ..api.pairwise_cost import pairwise_cost
 from ..api.solve_assignment import solve_assignment
-from ..costs import outside_autocast
+from ..samples import outside_autocast
 
 _Key = tuple[tuple[int, ...], torch.dtype, int | None]  # shape of an image, dtype, class
 
@@ -101,8 +101,8 @@ class NoisePool:
         for name, value in (("dtype", dtype), ("score_dtype", score_dtype)):
             if value is not None and not isinstance(value, torch.dtype):
                 raise TypeError(f"{name} must be a torch.dtype or None, got {type(value).__name__}")
-        if dtype is not None and not dtype.is_floating_point:
-            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        if dtype is not None:
+            validation.check_dtype("dtype", dtype)
         if score_dtype not in (None, torch.float32, torch.bfloat16):
             raise ValueError(f"score_dtype must be float32, bfloat16 or None, got {score_dtype}")
         self._dtype, self._score_dtype = dtype, score_dtype

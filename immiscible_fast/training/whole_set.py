@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 from .. import validation
 from ..api.fast_assign import fast_assign
 from ..api.options import Labels
-from ..api.solve_assignment import DEFAULT_TOL
-from ..choices import METRICS, Metric
+from ..choices import DEFAULT_TOL
+from ..metrics import METRICS, Metric
 from ..progress import shown_steps
 from .items import Images, Source, item_noise
 from .pair_file import FORMAT, PairFile, written_once
@@ -115,7 +115,7 @@ def pair_dataset(
     source = Source(images, image)
     seed = check_seed(seed)
     validation.check_choice("metric", metric, METRICS)
-    tol = validation.check_tolerance(tol)
+    tol = validation.check_positive("tol", tol)
     size = len(source)
     if size == 0:
         raise ValueError("images must not be empty")
@@ -175,11 +175,10 @@ class _Filling(Thread):
 
 
 def check_seed(seed: object) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed must be a whole number, got {type(seed).__name__}")
-    if not 0 <= seed < 2**64:
+    number = validation.check_whole("seed", seed)
+    if not 0 <= number < 2**64:
         raise ValueError(f"seed must be from 0 to 2^64 - 1, got {seed}")
-    return int(seed)
+    return number
 
 
 class PairedDataset(Dataset[Any]):
@@ -234,11 +233,10 @@ class PairedDataset(Dataset[Any]):
         """Go on with the noise of another epoch; after the last comes the first again. Waits for
         an epoch that ``pair_dataset(background=True)`` is still to assign, and raises what it did;
         ValueError, if nothing in this process assigns it."""
-        if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)):
-            raise TypeError(f"epoch must be a whole number, got {type(epoch).__name__}")
-        if epoch < 0:
+        number = validation.check_whole("epoch", epoch)
+        if number < 0:
             raise ValueError(f"epoch must not be negative, got {epoch}")
-        epoch = int(epoch) % int(self._header["epochs"])
+        epoch = number % int(self._header["epochs"])
         if self._filling is not None:
             self._filling.wait(epoch)
         elif not self._opened().done(epoch):
