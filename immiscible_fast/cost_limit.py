@@ -43,6 +43,6 @@ def kept(costs: Array, index: Array, limit: float) -> Array:
         return index
     if isinstance(costs, Tensor):
         paid = costs.gather(2, index.clamp(min=0)[:, :, None])[:, :, 0]
-        return torch.where(paid <= limit, index, -1)
+        return torch.where(paid.to(torch.float64) <= limit, index, -1)
     taken = np.take_along_axis(costs, np.maximum(index, 0)[:, :, None], axis=2)[:, :, 0]
-    return np.where(taken <= limit, index, -1)
+    return np.where(taken.astype(np.float64) <= limit, index, -1)

@@ -1,57 +1,53 @@
-"""Problems with more rows than columns are solved transposed: there, and back."""
+"""Problems of any shape: those with more rows than columns are solved transposed and turned back,
+and those without costs are none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .types import Assignment
+from .types import Solution
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
 
 TILE = (512, 64)  # rows and columns that are copied at a time
 
 
-def solve(cost: Tensor, solve_wide: Callable[[Tensor], tuple[Assignment, Tensor]]) -> Assignment:
-    """Answer to (n, m) or (B, n, m) costs by what answers (B, n, m) ones with 1 <= n <= m, and adds
-    the duals (B, n) of the rows."""
-    if cost.ndim == 2:
-        batch = solve(cost.unsqueeze(0), solve_wide)
-        return Assignment(*[field.squeeze(0) for field in batch])
-    n, m = cost.shape[1:]
-    if cost.numel() == 0:
-        return _empty(cost)
+def solve(costs: Array, solve_wide: Callable[[Array], Solution]) -> Solution:
+    """Answers to (B, n, m) costs by what answers (B, n, m) ones with 1 <= n <= m."""
+    batch, n, m = costs.shape
+    if 0 in costs.shape:
+        return _nothing(costs)
     if n <= m:
-        return solve_wide(cost)[0]
-    wide, duals = solve_wide(_transposed(cost))
+        return solve_wide(costs)
+    if isinstance(costs, Tensor):
+        wide = solve_wide(costs.mT.contiguous())
+        index = torch.full((batch, n), -1, dtype=torch.int64, device=costs.device)
+        index.scatter_(1, wide.index, torch.arange(m, device=costs.device).expand(batch, m))
+    else:
+        wide = solve_wide(transposed(costs))
+        index = inverse(wide.index, n)
     # The dual of a column is what it costs at the prices of the rows; the bound is one for both.
-    return wide._replace(index=_inverse(wide.index, n), prices=-duals)
+    return wide._replace(index=index, prices=-wide.duals, duals=-wide.prices)
 
 
-def _empty(cost: Tensor) -> Assignment:
-    batch, n, m = cost.shape
-    nothing = torch.zeros(batch, dtype=torch.float64, device=cost.device)
-    return Assignment(
-        torch.full((batch, n), -1, dtype=torch.int64, device=cost.device),
-        nothing,
-        nothing.clone(),
-        torch.ones(batch, dtype=torch.bool, device=cost.device),
-        torch.zeros(batch, m, dtype=torch.float64, device=cost.device),
+def _nothing(costs: Array) -> Solution:
+    """No costs, so no pairs."""
+    batch, n, m = costs.shape
+    device = costs.device if isinstance(costs, Tensor) else torch.device("cpu")
+    cost, bound, prices, duals = (
+        torch.zeros(shape, dtype=torch.float64, device=device)
+        for shape in ((batch,), (batch,), (batch, m), (batch, n))
     )
-
-
-def _transposed(cost: Tensor) -> Tensor:
-    if cost.is_cpu and cost.dtype in (torch.float32, torch.float64):
-        return torch.from_numpy(transposed(cost.numpy()))
-    return cost.mT.contiguous()
-
-
-def _inverse(rows: Tensor, n: int) -> Tensor:
-    batch, m = rows.shape
-    index = torch.full((batch, n), -1, dtype=torch.int64, device=rows.device)
-    return index.scatter_(1, rows, torch.arange(m, device=rows.device).expand(batch, m))
+    index = torch.full((batch, n), -1, dtype=torch.int64, device=device)
+    converged = torch.ones(batch, dtype=torch.bool, device=device)
+    fields = index, cost, bound, converged, prices, duals
+    return Solution(*(fields if isinstance(costs, Tensor) else [z.numpy() for z in fields]))
 
 
 def transposed(costs: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -70,8 +66,7 @@ def transposed(costs: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def inverse(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Column of each of n rows (B, n), or -1, of the rows (B, m) of the columns: as ``_inverse``,
-    for those who want the index alone, in less time."""
+    """Column of each of n rows (B, n), or -1, of the rows (B, m) of the columns."""
     batch, m = rows.shape
     index = np.empty((batch, n), np.int64)
     index.fill(-1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -51,12 +49,13 @@ class Assigned(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What the CPU's solvers find, of (B, n, m) costs with n <= m."""
+    """What the solver of a device finds, of (B, n, m) costs: arrays on a CPU, tensors on a GPU. The
+    first fields are those of ``Assignment``."""
 
-    index: NDArray[np.int64]  # type: ignore[assignment]  # (B, n) column of each row
-    cost: NDArray[np.float64]  # (B,)
-    lower_bound: NDArray[np.float64]  # (B,)
-    converged: NDArray[np.bool_]  # (B,)
-    prices: NDArray[np.float64]  # (B, m)
-    duals: NDArray[np.float64]  # (B, n) row minima of cost + price, rounded
-    work: NDArray[np.int64] | None = None  # (B, counters), see kernels/cpu/work.py
+    index: Any  # (B, n) int64, column of each row
+    cost: Any  # (B,) float64
+    lower_bound: Any  # (B,) float64
+    converged: Any  # (B,) bool
+    prices: Any  # (B, m) float64
+    duals: Any  # (B, n) float64, row minima of cost + price, rounded
+    work: Any = None  # (B, counters) int64 of a CPU, see kernels/cpu/work.py

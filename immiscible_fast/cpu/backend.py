@@ -23,13 +23,16 @@ def solve(cost: Tensor, method: str, tol: float) -> Assignment:
     """Solve (n, m) or (B, n, m) costs of any real dtype and device; ``method`` as in
     ``solve_assignment``."""
 
-    def solve_wide(costs: Tensor) -> tuple[Assignment, Tensor]:
-        found = solve_arrays(costs.numpy(), method, tol)[:6]
-        *answer, duals = (torch.from_numpy(np.asarray(field, order="C")) for field in found)
-        return Assignment(*answer), duals
-
-    answer = rectangular.solve(_on_cpu(cost), solve_wide)
-    return answer if cost.is_cpu else Assignment(*[field.to(cost.device) for field in answer])
+    costs = as_solver_array(cost)
+    batch = costs if costs.ndim == 3 else costs[None]
+    found = rectangular.solve(batch, lambda wide: solve_arrays(wide, method, tol))
+    answer = []
+    for field in found[:5]:
+        shaped = field if costs.ndim == 3 else field.reshape(field.shape[1:])
+        answer.append(torch.from_numpy(np.asarray(shaped, order="C")))
+    if not cost.is_cpu:
+        answer = [field.to(cost.device) for field in answer]
+    return Assignment(*answer)
 
 
 def assign(
@@ -73,6 +76,8 @@ def array_columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> 
     """``columns`` of an array, float32 or float64."""
     if maximize:
         costs = -costs
+    if limit == np.inf:
+        return exact_index(costs)
     return cost_limit.kept(costs, exact_index(cost_limit.clipped(costs, limit)), limit)
 
 
@@ -84,18 +89,14 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
 def as_solver_array(matrix: Tensor) -> NDArray[np.floating]:
     """The costs as a numpy array on the CPU, in float32 or float64; no copy where none is
     needed."""
-    array: NDArray[np.floating] = _on_cpu(matrix).numpy()
-    return array
-
-
-def _on_cpu(matrix: Tensor) -> Tensor:
     if matrix.dtype not in (torch.float32, torch.float64):
         short = matrix.dtype in (torch.float16, torch.bfloat16)
         matrix = matrix.to(torch.float32 if short else torch.float64)
     if not matrix.is_cpu:
         warn_solved_on_cpu(matrix.device)
         matrix = matrix.cpu()
-    return matrix.resolve_neg()
+    array: NDArray[np.floating] = matrix.resolve_neg().numpy()
+    return array
 
 
 def solve_arrays(
@@ -157,7 +158,8 @@ def _assign(
             found = solve_arrays(array, method, tol, constants)
             if gap is not None:
                 gap += found.cost - found.lower_bound
-            return found.index
+            index: NDArray[np.int64] = found.index
+            return index
         except LargeConstants:
             centred, constants = True, np.inf
             del cost, array  # before there are others

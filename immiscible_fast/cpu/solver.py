@@ -108,7 +108,10 @@ def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np
             return index
     if n > m:
         return inverse(assign(transposed(costs), constants), n)
-    return solve(costs, exact=True, tol=1.0, constants=constants, proven=False).index
+    found: NDArray[np.int64] = solve(
+        costs, exact=True, tol=1.0, constants=constants, proven=False
+    ).index
+    return found
 
 
 def _watch(

@@ -16,7 +16,7 @@ from immiscible_fast.kernels.gpu.problems import Problems
 
 from .. import cost_limit, rectangular, validation
 from ..metrics import METRICS
-from ..types import Assigned, Assignment
+from ..types import Assigned, Assignment, Solution
 from . import costs, solver
 from .costs import assignment_cost
 from .groups import sort_groups
@@ -47,22 +47,24 @@ def on_its_device(function: Callable[P, R]) -> Callable[P, R]:
 def solve(cost: Tensor, method: str, tol: float) -> Assignment:
     """Solve (n, m) or (B, n, m) costs of any real dtype; ``method`` as in ``solve_assignment``."""
 
-    def solve_wide(cost: Tensor) -> tuple[Assignment, Tensor]:
+    def solve_wide(cost: Tensor) -> Solution:
         batch, n, m = cost.shape
         if cost.stride(2) != 1:
             cost = cost.contiguous()
         found = solver.solve(Problems(cost), method, tol, proven=True)
         scale = found.units.scale
-        answer = Assignment(
+        return Solution(
             found.column.view(batch, n).to(torch.int64),
             found.proof.cost / scale,
             found.proof.bound / scale,
             found.converged,
             found.price.view(batch, m) / scale[:, None],
+            found.proof.least.view(batch, n) / scale[:, None],
         )
-        return answer, found.proof.least.view(batch, n) / scale[:, None]
 
-    return rectangular.solve(_floating(cost), solve_wide)
+    batch = _floating(cost if cost.ndim == 3 else cost.unsqueeze(0))
+    answer = rectangular.solve(batch, solve_wide)[:5]
+    return Assignment(*(answer if cost.ndim == 3 else [field.squeeze(0) for field in answer]))
 
 
 @on_its_device
