@@ -33,11 +33,11 @@ def device(request, gpu_device, monkeypatch):
     if request.param == "cpu":
         return "cpu"
     pytest.importorskip("triton")
-    from immiscible_fast.gpu import backend
+    from immiscible_fast.gpu import solver
 
     monkeypatch.setenv("IMMISCIBLE_BACKEND", "triton")
     if gpu_device == "cpu":
-        monkeypatch.setattr(backend, "sinkhorn", partial(backend.sinkhorn, updates=2))
+        monkeypatch.setattr(solver, "sinkhorn", partial(solver.sinkhorn, updates=2))
     return gpu_device
 
 

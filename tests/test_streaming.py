@@ -270,7 +270,7 @@ def test_what_is_not_finite_is_refused():
     noise[50, 1] = torch.nan
     with pytest.raises(ValueError, match="noise must be finite"):
         fast_assign(x, noise, method="streaming")
-    with pytest.raises(ValueError, match="too large, their cost overflows"):
+    with pytest.raises(ValueError, match="too large, their sqeuclidean cost overflows"):
         fast_assign(x.double() * 1e300, x.double() * 1e300, method="streaming")
 
 
