@@ -69,6 +69,7 @@ sys.exit(pytest.main(["--pyargs", "-q", "-p", "no:cacheprovider", "-c", sys.argv
 """
 
 
+@pytest.mark.slow
 def test_scipys_own_tests_pass_unchanged(tmp_path):
     if importlib.util.find_spec(SCIPY_TESTS) is None:
         pytest.skip("SciPy came without its tests")

@@ -65,6 +65,7 @@ def test_statistics_of_nothing_and_of_one(shape):
     assert [float(value) for value in stats] == [0, 0, 0, 0, shape[0], 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [False, True])
 def test_the_gap_of_the_kernels_is_in_units_of_the_metric(labelled, rng, gpu_device):
     metric = "sqeuclidean"  # for which they multiply
