@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -109,6 +109,27 @@ class Plan:
         else:
             self.fits = False
 
+    def launch_by_turns(
+        self, kernel: JITFunction, programs: int, sets: Sequence[Tensors], times: int,
+        options: Options,
+    ) -> None:  # fmt: skip
+        found = self.prepared[self.at : self.at + len(sets)]
+        if len(found) < len(sets) or any(one.known != (kernel, options) for one in found):
+            for tensors in sets:
+                self.launch(kernel, programs, tensors, options)
+            for k in range(len(sets), times):
+                kernel[(programs,)](*sets[k % len(sets)], **options)
+            return
+        self.at += len(sets)
+        grid, none = (programs, 1, 1, self.stream), (None, None, None)
+        calls = [
+            (one.run, (*grid, one.function, one.metadata, *none, *tensors, *one.tail))
+            for one, tensors in zip(found, sets, strict=True)
+        ]
+        for k in range(times):
+            run, arguments = calls[k % len(calls)]
+            run(*arguments)
+
 
 def no_tensor_in(options: Options) -> bool:
     return not any(isinstance(value, Tensor) for value in options.values())
@@ -126,16 +147,30 @@ def prepare(
 
 def launch(kernel: JITFunction, programs: int, /, *tensors: Tensor | None, **options: Any) -> None:
     """Launch so many programs of a kernel, in one dimension, with tensors and named options."""
-    launch_many(kernel, programs, tensors, options)
+    launch_once(kernel, programs, tensors, options)
 
 
-def launch_many(kernel: JITFunction, programs: int, tensors: Tensors, options: Options) -> None:
+def launch_once(kernel: JITFunction, programs: int, tensors: Tensors, options: Options) -> None:
     """The same for loops: to hand on names costs as much as the launch."""
     plan = getattr(ACTIVE, "plan", None)
     if plan is None:
         kernel[(programs,)](*tensors, **options)
     else:
         plan.launch(kernel, programs, tensors, options)
+
+
+def launch_by_turns(
+    kernel: JITFunction, programs: int, sets: Sequence[Tensors], times: int, options: Options
+) -> None:
+    """Launch so many times, with one set of tensors after another: most of what a launch costs the
+    host is then paid once."""
+    sets = sets[:times]
+    plan = getattr(ACTIVE, "plan", None)
+    if plan is not None:
+        plan.launch_by_turns(kernel, programs, sets, times, options)
+        return
+    for k in range(times):
+        kernel[(programs,)](*sets[k % len(sets)], **options)
 
 
 def planned(key: Hashable, call: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R:

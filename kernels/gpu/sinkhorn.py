@@ -21,11 +21,13 @@ rows are short) twice. Costs without a unit keep the prices that they have.
 
 from __future__ import annotations
 
+import functools
+
 import triton
 import triton.language as tl
 from torch import Tensor, empty, empty_like, float64, int32, zeros
 
-from .launch import cdiv, launch, launch_many, next_power_of_2, registers
+from .launch import cdiv, launch, launch_once, next_power_of_2, registers
 from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, working
 from .schedule import (
     EXACT_OVER_RELAXATION,
@@ -232,6 +234,17 @@ def final_prices_kernel(
                 tl.store(p_out + o_col, tl.maximum(b_price, least), mask=o_col < col_stop)
 
 
+@functools.cache
+def rates_of(updates: int, relaxation: float) -> tuple[list[dict[str, float]], float]:
+    """What each update is told of its eps and of the one before, and the last."""
+    rates, rate = [], 0.0
+    for step in range(updates):
+        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
+        rates.append({"rate": LOG2_E.value / eps, "step": rate})
+        rate = (relaxation if step < updates - 1 else 1.0) * eps / LOG2_E.value
+    return rates, rate
+
+
 def sinkhorn(
     problems: Problems,
     units: Units,
@@ -263,19 +276,13 @@ def sinkhorn(
         "WHOLE": whole, "ROWS": rows, "BLOCK": block, "GROUPED": problems.grouped,
         "num_warps": warps, **registers(cost.device, 128),
     }  # fmt: skip
-    rate = 0.0
-    for step in range(updates):
-        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
-        buffers = (
-            prices[step % 2], prices[(step + 1) % 2],
-            mass[(step + 2) % 3], mass[step % 3], mass[(step + 1) % 3],
-        )  # fmt: skip
-        rates = {"rate": LOG2_E.value / eps, "step": rate}
-        launch_many(
-            update_kernel, parts * batch, (*given, *buffers), options | rates
-        )  # fmt: skip
-        omega = relaxation if step < updates - 1 else 1.0
-        rate = omega * eps / LOG2_E.value
+    turned = [  # prices by two turns, mass by three
+        (*given, prices[k % 2], prices[(k + 1) % 2], *(mass[(k + by) % 3] for by in (2, 0, 1)))
+        for k in range(min(updates, 6))
+    ]
+    rates, rate = rates_of(updates, relaxation)
+    for step, rated in enumerate(rates):
+        launch_once(update_kernel, parts * batch, turned[step % 6], options | rated)
     out = empty(batch * m, dtype=float64, device=cost.device)
     launch(
         final_prices_kernel, problems.slots,

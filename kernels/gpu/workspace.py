@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .grow import STATES, forest_kernel
-from .launch import Options, launch, launch_many, next_power_of_2, registers
+from .launch import Options, launch, launch_by_turns, next_power_of_2, registers
 from .lists import lists_kernel
 from .matching import bids_kernel, settle_kernel
 from .problems import Problems
@@ -191,8 +191,5 @@ def spread_forests(
         **registers(wanted.device, 224),
     }  # fmt: skip
     launches = launches_of(m, shape["PATIENCE"] == 0)
-    for tick in range(launches):
-        launch_many(
-            forest_step_kernel, batch * parts, turned[tick % 2], options
-        )  # fmt: skip
+    launch_by_turns(forest_step_kernel, batch * parts, turned, launches, options)
     return state[(launches - 1) % 2]
