@@ -7,8 +7,9 @@
    free again. So the columns that are left over cost zero, less than all others: no dummy row wants
    anything else, and none has to look.
 3. Where rows want the same columns, bids raise prices little by little, and searches grow long. If
-   they look at more than ``patience`` rows for each one, the auction is asked instead. It takes the
-   longer, the more columns are left over, since each of those needs a path of its own there.
+   they look at more than ``PATIENCE`` rows for each one, the auction is asked instead. Where rows
+   have copies, searches have more patience: the auction then takes the longer, the more columns are
+   left over, since each of those needs a path of its own there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .augment import find_paths
+from .augment import LONG, find_paths
 from .candidates import refill
 from .jit import kernel
 from .passes import row_survey
@@ -26,10 +27,12 @@ from .schedule import (
     LISTED_SHARE,
     MOST_COLUMNS,
     PATIENCE,
-    PATIENCE_OF_COLUMNS,
+    PATIENCE_OF_COPIES,
     RECTANGLE_BIDS_PER_ROW,
+    RECTANGLE_COPIES,
     TIE_LOOKS,
 )
+from .statistics import copies
 from .work import BID_SCANS, PASS_SCANS
 
 
@@ -92,20 +95,35 @@ def fill_empty(cost, low, lists, work):
 
 
 @njit
-def patience(n, m):
-    """How many rows searches may look at; see 3."""
-    left = min(MOST_COLUMNS, (m - n) / n)
-    return np.int64(n * (PATIENCE + PATIENCE_OF_COLUMNS * left))
+def longer_patience(cost, m):
+    """How many rows searches may look at beyond ``PATIENCE``: more than none where rows have
+    copies; see 3."""
+    n = cost.shape[0]
+    totals = np.empty(n)
+    for i in range(n):
+        totals[i] = cost[i, :m].sum()
+    if copies(totals) < RECTANGLE_COPIES:
+        return 0
+    return np.int64(PATIENCE_OF_COPIES * min(MOST_COLUMNS * n, m - n))
 
 
 @njit
 def assign_rows(cost, duals, matching, lists, free, count, work):
     """Assign the ``count`` rows in ``free`` after their first bids, at prices that rise; returns as
     ``find_paths``."""
-    n = cost.shape[0]
+    n, m = cost.shape[0], matching.row4col.shape[0]
     budget = RECTANGLE_BIDS_PER_ROW * n
     count = reduce_rows(cost, duals, matching, lists, free, count, budget, work)
     if count > LISTED_SHARE * n:
         fill_empty(cost, duals.low, lists, work)
-    limit = patience(n, matching.row4col.shape[0])
-    return find_paths(cost, duals, matching, lists, free, count, limit, work)
+    found = find_paths(cost, duals, matching, lists, free, count, PATIENCE * n, work)
+    if found == LONG:
+        limit = longer_patience(cost, m)
+        if limit > 0:
+            count = 0
+            for i in range(n):
+                if matching.col4row[i] < 0:
+                    free[count] = i
+                    count += 1
+            found = find_paths(cost, duals, matching, lists, free, count, limit, work)
+    return found

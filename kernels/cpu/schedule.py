@@ -42,11 +42,12 @@ BIDS_PER_FILL, FILLS_PER_ROW = 2, 2
 REDUCTION_BIDS_PER_ROW = 4
 # Fewer rows than columns, where nothing else precedes the paths: for each row.
 RECTANGLE_BIDS_PER_ROW = 16
-# There, paths that look at more whole rows than PATIENCE for each row, and PATIENCE_OF_COLUMNS for
-# each column that is left over (up to MOST_COLUMNS for each row), are left to an auction, which has
-# to find a path for each of those columns. LISTS_A_ROW candidate lists take about as long as a row.
-PATIENCE, PATIENCE_OF_COLUMNS, MOST_COLUMNS = 3.0, 40.0, 0.5
-LISTS_A_ROW = 4
+# There, paths that look at more whole rows than this for each row are left to an auction.
+# LISTS_A_ROW candidate lists take about as long as a row.
+PATIENCE, LISTS_A_ROW = 4, 4
+# Where a row has a copy or more, so many rows more, for each column that is left over (up to
+# MOST_COLUMNS for each row): an auction has to find a path for each of those columns.
+RECTANGLE_COPIES, PATIENCE_OF_COPIES, MOST_COLUMNS = 1.0, 40.0, 0.5
 # There, lists are filled only if more than this share of the rows is still unassigned.
 LISTED_SHARE = 1 / 32
 # And so many columns are looked at for a free one that ties for the best.
