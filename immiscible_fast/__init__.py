@@ -93,7 +93,7 @@ def _find_kernels() -> None:
     name, package = f"{__name__}.kernels", Path(__file__).parent
     beside = package.parent / "kernels" / "__init__.py"
     if not (package / "kernels").exists() and (spec := spec_from_file_location(name, beside)):
-        sys.modules[name] = module_from_spec(spec)
+        sys.modules[name] = globals()["kernels"] = module_from_spec(spec)
 
 
 _find_kernels()
