@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 EPS = float(np.finfo(np.float64).eps)
+
+
+def gpu_kernels():
+    """Names of all kernels that launchers launch."""
+    files = (Path(__file__).parents[1] / "kernels/gpu").glob("*.py")
+    text = "\n".join(file.read_text() for file in files)
+    return set(re.findall(r"^def (\w+_kernel)\(", text, re.MULTILINE))
 
 
 def excess(value, terms):
