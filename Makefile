@@ -114,9 +114,8 @@ gpu-check:
 
 # The CPU's solver, kept on disk: else each process of the tests would compile both types of it.
 .venv/compiled: .venv/ready $(wildcard kernels/cpu/*.py)
-	for type in float32 float64; do \
-		$(BIN)/python -c "import immiscible_fast, torch; immiscible_fast.warmup([torch.$$type])" & \
-	done; wait
+	compile() { $(BIN)/python -c "import immiscible_fast, torch; immiscible_fast.warmup([torch.$$1])"; }; \
+		compile float32 & first=$$!; compile float64 && wait $$first
 	touch $@
 
 # Other people's projects, without what the adapters do not need of them.

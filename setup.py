@@ -18,7 +18,7 @@ REQUIRES = [
 DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
 TRITON = 'triton>=3.2; platform_system == "Linux"'
 TEST = [
-    *("hypothesis>=6.100", "pytest>=8", "pytest-benchmark>=5", "pytest-xdist>=3.6"),
+    *("hypothesis>=6.100", "pytest>=8", "pytest-benchmark>=5", "pytest-xdist>=3.8"),
     *(TRITON, *DEMO),
 ]
 BENCH = ["POT>=0.9.5", "fastlap>=0.4", "lapcpp>=1.0", "lapjv>=1.3.29", "lapx>=0.11.1", *TEST]

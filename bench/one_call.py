@@ -1,6 +1,7 @@
 """One call of ``solve_assignment``, on the GPU or for whoever looks at its launches.
 
-python -m tests.ptx_emulator bench/one_call.py --n 4096 --json bench/results/emulated/4096.json
+python -m tests.ptx_emulator bench/one_call.py --n 4096 \\
+    --json bench/results/emulated/sm_90-photo-4096.json
 """
 
 from __future__ import annotations

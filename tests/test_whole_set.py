@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -219,7 +220,9 @@ def test_later_epochs_are_assigned_in_the_background(tmp_path, monkeypatch):
     x, options = pictures(60), {"seed": 1, "n": 20, "epochs": 3}
     whole = pair_dataset(x, path=tmp_path / "whole", **options)
     go = slowly(monkeypatch, 4)
-    pairs = pair_dataset(x, path=tmp_path / "other", background=True, **options)
+    monkeypatch.chdir(tmp_path)
+    pairs = pair_dataset(x, path="other", background=True, **options)
+    monkeypatch.chdir(ROOT)
     assert not (tmp_path / "other").exists() and np.array_equal(pairs.index, whole.index)
     assert np.isfinite(pairs.certificate.gap[0]).all() and np.isnan(pairs.certificate.gap[1:]).all()
     with pytest.raises(ValueError, match="epoch must be one that is assigned, got 1"):
@@ -234,6 +237,32 @@ def test_later_epochs_are_assigned_in_the_background(tmp_path, monkeypatch):
     pairs._filling.join()
     assert (tmp_path / "other").read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "whole"]
+    (tmp_path / "other").unlink()  # which is mapped, as by who did not wait
+    pairs.set_epoch(1)
+
+
+def test_an_interrupt_of_the_first_epoch_ends_the_thread(tmp_path, monkeypatch):
+    solve, calls = whole_set._pair, []
+
+    def pair(*args):
+        calls.append(1)
+        time.sleep(0.1)
+        return solve(*args)
+
+    def interrupted(filling, epoch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(whole_set, "_pair", pair)
+    monkeypatch.setattr(whole_set._Filling, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pair_dataset(pictures(60), seed=1, n=2, path=tmp_path / "pairs", background=True)
+    for thread in threading.enumerate():
+        if isinstance(thread, whole_set._Filling):
+            thread.join(20)
+    assert len(calls) < 5
+    with pytest.raises(FileNotFoundError, match="path must be in a folder that exists"):
+        pair_dataset(pictures(6), seed=1, path=tmp_path / "none" / "pairs")
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_stops_the_background_is_raised_where_it_is_missed(tmp_path, monkeypatch):

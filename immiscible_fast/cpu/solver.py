@@ -1,4 +1,4 @@
-"""The Numba solver: padding, threads, scaling and error reports around ``kernels/cpu``."""
+"""The Numba solver: threads, scaling and error reports around ``kernels/cpu``."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ def assignment_cost(x: Tensor, noise: Tensor, metric: str, first: Tensor | None 
     definition = METRICS[metric]
     if torch.float64 in (x.dtype, noise.dtype):
         return _in_float64(x.to(torch.float64), noise.to(torch.float64), definition)
+    if definition.factor is None and definition.epilogue is None:
+        return metrics.cost_matrix(x, noise, metric)
     x, noise = multipliable(x), multipliable(noise)
     prepares = definition.prepared is not None and definition.epilogue is not None
     if definition.factor is None or prepares:

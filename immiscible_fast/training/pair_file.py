@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def written_once(target: Path, header: dict[str, Any], fill: Callable[[PairFile]
                 _check_equal(part, _read_header(part), header)
                 fill(PairFile(target, "r+"))
                 part.replace(target)
-        lock.unlink(missing_ok=True)  # who locks a new one finds the file complete
+        with suppress(OSError):  # who locks a new one finds the file complete
+            lock.unlink()
     _check_equal(target, _read_header(target), header)
 
 

@@ -87,7 +87,8 @@ def pair_dataset(
         tuple.
     background : bool
         Return once the first epoch is assigned; a thread goes on with the others. ``set_epoch``
-        waits, if it has to. What is not done as the program ends is left to an equal call.
+        waits, if it has to. What is not done as the program ends is left to an equal call. A
+        Dataset is then read by two threads.
     progress : bool
         Whether to show a bar on stderr, if somebody may look; none of what a thread does.
 
@@ -136,7 +137,9 @@ def pair_dataset(
         "labels": None if groups is None else hashlib.sha256(groups.numpy().tobytes()).hexdigest(),
         "probe": item_noise(seed, 0, source.shape).reshape(-1)[:PROBES].tolist(),
     }
-    target = Path(path)
+    target = Path(path).absolute()  # whatever folder the program goes to meanwhile
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path must be in a folder that exists, got {path}")
     shown = progress and not background
     fill = partial(_fill, source=source, labels=groups, metric=metric, tol=tol, progress=shown)
     if not background:
@@ -144,7 +147,11 @@ def pair_dataset(
         return PairedDataset(images, target, image=image)
     filling = _Filling(target, header, fill)
     filling.start()
-    filling.wait(0)
+    try:
+        filling.wait(0)
+    except BaseException:  # an interrupt: nobody will ask for more
+        filling.stop()
+        raise
     pairs = PairedDataset(images, target, image=image)
     pairs._filling = filling
     return pairs
@@ -153,24 +160,33 @@ def pair_dataset(
 class _Filling(Thread):
     """Writes the file of ``pair_dataset``, or waits until another process has."""
 
-    def __init__(
-        self, target: Path, header: dict[str, Any], fill: Callable[[PairFile], None]
-    ) -> None:
+    def __init__(self, target: Path, header: dict[str, Any], fill: Callable[..., None]) -> None:
         super().__init__(name="immiscible_fast.pair_dataset", daemon=True)
-        self._arguments, self._error = (target, header, fill), BaseException()
+        self._target, self._header, self._fill = target, header, fill
+        self._error: BaseException | None = None
+        self._stopped = False
 
     def run(self) -> None:
         try:
-            written_once(*self._arguments)
+            written_once(self._target, self._header, partial(self._fill, stopped=self.stopped))
         except BaseException as error:
             self._error = error
 
+    def stop(self) -> None:
+        """After the shard that it is at."""
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        return self._stopped
+
     def wait(self, epoch: int) -> None:
-        """Return when this epoch is assigned, or raise what keeps it from being so."""
-        target, header, _ = self._arguments
-        while not PairFile.has(target, header, epoch):
-            if not self.is_alive() and not PairFile.has(target, header, epoch):
-                raise self._error
+        """Return when this epoch is assigned, or when nothing here assigns it any more; raise what
+        keeps it from being so."""
+        while not PairFile.has(self._target, self._header, epoch):
+            if not self.is_alive():
+                if self._error is not None:
+                    raise self._error
+                return
             self.join(POLL)
 
 
@@ -237,9 +253,9 @@ class PairedDataset(Dataset[Any]):
         if number < 0:
             raise ValueError(f"epoch must not be negative, got {epoch}")
         epoch = number % int(self._header["epochs"])
-        if self._filling is not None:
+        if self._filling is not None and not self._opened().done(epoch):
             self._filling.wait(epoch)
-        elif not self._opened().done(epoch):
+        if not self._opened().done(epoch):
             raise ValueError(
                 f"epoch must be one that is assigned, got {epoch}: pair_dataset was interrupted, "
                 "or is at it in another process; call it here, too"
@@ -290,8 +306,10 @@ def _fill(
     metric: Metric,
     tol: float,
     progress: bool,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Assign all shards that are not done; the record of a shard is written after its index."""
+    """Assign all shards that are not done; the record of a shard is written after its index, and
+    that it is done after its record."""
     header, records = file.header, file.records
     size, shards, seed = header["images"], header["shards"], header["seed"]
     with shown_steps(header["epochs"] * shards, progress) as step:
@@ -302,11 +320,14 @@ def _fill(
                 step(f"epoch {epoch + 1} of {header['epochs']}, shard {shard + 1} of {shards}")
                 if records[epoch, shard, 0] == 1:
                     continue
+                if stopped():
+                    raise InterruptedError("pair_dataset was stopped")
                 some = np.sort(items[size * shard // shards : size * (shard + 1) // shards])
                 chosen, *record = _pair(source, some, seed, epoch, labels, metric, tol)
                 file.index[epoch, some] = some[chosen]
                 file.index.flush()
-                records[epoch, shard] = 1, *record
+                records[epoch, shard, 1:] = record
+                records[epoch, shard, 0] = 1
                 records.flush()
 
 

@@ -128,7 +128,8 @@ def find_paths(cost, duals, matching, lists, starts, count, patience, work):
         counts[PATHS] += 1
         if not augment(cost, duals, matching, lists, search, starts[q], work):
             return BLOCKED
-        if counts[ROW_RELAXATIONS] + counts[LIST_RELAXATIONS] // LISTS_A_ROW > patience:
+        looked = counts[ROW_RELAXATIONS] + counts[LIST_RELAXATIONS] // LISTS_A_ROW
+        if looked > patience and q + 1 < count:
             return LONG
     return ASSIGNED
 

@@ -101,7 +101,7 @@ def longer_patience(cost, m):
     n = cost.shape[0]
     totals = np.empty(n)
     for i in range(n):
-        totals[i] = cost[i, :m].sum()
+        totals[i] = cost[i, :m].sum() + 3 * cost[i, : m // 2].sum()  # not that of a permuted row
     if copies(totals) < RECTANGLE_COPIES:
         return 0
     return np.int64(PATIENCE_OF_COPIES * min(MOST_COLUMNS * n, m - n))
@@ -118,12 +118,13 @@ def assign_rows(cost, duals, matching, lists, free, count, work):
         fill_empty(cost, duals.low, lists, work)
     found = find_paths(cost, duals, matching, lists, free, count, PATIENCE * n, work)
     if found == LONG:
+        paths = count
+        count = 0
+        for i in range(n):
+            if matching.col4row[i] < 0:
+                free[count] = i
+                count += 1
         limit = longer_patience(cost, m)
-        if limit > 0:
-            count = 0
-            for i in range(n):
-                if matching.col4row[i] < 0:
-                    free[count] = i
-                    count += 1
+        if count * PATIENCE * n <= 2 * limit * (paths - count):  # else it will hardly suffice
             found = find_paths(cost, duals, matching, lists, free, count, limit, work)
     return found

@@ -44,10 +44,10 @@ REDUCTION_BIDS_PER_ROW = 4
 RECTANGLE_BIDS_PER_ROW = 16
 # There, paths that look at more whole rows than this for each row are left to an auction.
 # LISTS_A_ROW candidate lists take about as long as a row.
-PATIENCE, LISTS_A_ROW = 4, 4
+PATIENCE, LISTS_A_ROW = 2, 4
 # Where a row has a copy or more, so many rows more, for each column that is left over (up to
 # MOST_COLUMNS for each row): an auction has to find a path for each of those columns.
-RECTANGLE_COPIES, PATIENCE_OF_COPIES, MOST_COLUMNS = 1.0, 40.0, 0.5
+RECTANGLE_COPIES, PATIENCE_OF_COPIES, MOST_COLUMNS = 1.0, 60.0, 0.35
 # There, lists are filled only if more than this share of the rows is still unassigned.
 LISTED_SHARE = 1 / 32
 # And so many columns are looked at for a free one that ties for the best.

@@ -7,12 +7,12 @@ disjoint, so that each can flip the path to its nearest free column at the same 
 
 The forest grows in turns, and whoever works on one reads only what the turn before has left:
 
-1. ``find_parents``: rows that reached out in the last turn look which columns they got, and enter
-   themselves as the parent. Of several, a scrambled order decides, a new one for each column: by
-   their numbers, few rows would own what many reach at the same distance.
+1. ``meet``, for ``PARENTS``: rows that reached out in the last turn look which columns they got,
+   and enter themselves as the parent. Of several, a scrambled order decides, a new one for each
+   column: by their numbers, few rows would own what many reach at the same distance.
 2. ``settle``: columns take the offers of the last turn that are nearer; rows whose columns did are
    the next to reach out. The farthest free column bounds what is of interest.
-3. ``reach_out``: their lists' columns get offers, the least of which counts.
+3. ``meet``: their lists' columns get offers, the least of which counts.
 
 When nothing gets nearer, ``exact`` forests look for rows whose unlisted entries might: where d_i +
 bound_i - b_i is below the farthest free column. These offer to all columns, and list anew. Then

@@ -2,8 +2,8 @@
 
 1. ``settle_kernel``: every row claimed its cheapest column; of several rows the smallest has it.
    With n < m, m - n dummy rows of cost zero fill the square. They hold columns of the least price
-   (as many have it: see ``sinkhorn.final_prices``), and free whoever claimed one that they need. So
-   there are as many free rows as free columns. The forest's arrays are made ready.
+   (as many have it: see ``sinkhorn.final_prices_kernel``), and free whoever claimed one that they
+   need. So there are as many free rows as free columns. The forest's arrays are made ready.
 2. ``bids_kernel``: augmenting row reduction (Jonker and Volgenant 1987), all free rows at a time: a
    row raises the price of its cheapest column to what its second cheapest costs, takes it, and
    frees who held it; of several rows the one that raises most, of equal ones the smallest. A rise

@@ -235,11 +235,13 @@ def final_prices_kernel(
 
 
 @functools.cache
-def rates_of(updates: int, relaxation: float) -> tuple[list[dict[str, float]], float]:
-    """What each update is told of its eps and of the one before, and the last."""
+def rates_of(
+    updates: int, relaxation: float, first: float, last: float
+) -> tuple[list[dict[str, float]], float]:
+    """What each update is told of its eps, from the first to the last, and of the one before."""
     rates, rate = [], 0.0
     for step in range(updates):
-        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / max(updates - 1, 1))
+        eps = first * (last / first) ** (step / max(updates - 1, 1))
         rates.append({"rate": LOG2_E.value / eps, "step": rate})
         rate = (relaxation if step < updates - 1 else 1.0) * eps / LOG2_E.value
     return rates, rate
@@ -280,7 +282,7 @@ def sinkhorn(
         (*given, prices[k % 2], prices[(k + 1) % 2], *(mass[(k + by) % 3] for by in (2, 0, 1)))
         for k in range(min(updates, 6))
     ]
-    rates, rate = rates_of(updates, relaxation)
+    rates, rate = rates_of(updates, relaxation, FIRST_EPS, LAST_EPS)
     for step, rated in enumerate(rates):
         launch_once(update_kernel, parts * batch, turned[step % 6], options | rated)
     out = empty(batch * m, dtype=float64, device=cost.device)
