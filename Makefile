@@ -58,7 +58,7 @@ floors: .venv-floors/ready
 	mkdir -p bench/results/floors
 	(.venv-floors/bin/python --version && echo $(FLOORS) && \
 		.venv-floors/bin/python -m pytest -q $(addprefix tests/test_,$(addsuffix .py, \
-		import backends drop_in known_answers exact_random transforms))) \
+		import backends drop_in known_answers exact_random transforms whole_set))) \
 		> bench/results/floors/floors.txt; status=$$?; cat bench/results/floors/floors.txt; exit $$status
 
 .venv-floors/ready: setup.py
