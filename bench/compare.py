@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
+import pickle
 import random
-import shutil
 import statistics
+import subprocess
 import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -166,37 +165,19 @@ class Older:
     """``linear_sum_assignment`` of another checkout, in a process of its own, which times it."""
 
     def __init__(self, checkout: Path):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, child = context.Pipe()
-        context.Process(target=_serve, args=(str(checkout.resolve()), child), daemon=True).start()
+        command = [sys.executable, str(Path(__file__).with_name("older.py")), str(checkout)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdin and process.stdout
+        self.sends, self.answers = process.stdin, process.stdout
         self.cost: Any = None
         self.seconds = 0.0  # of the last call
 
     def __call__(self, cost: Any) -> Any:
-        self.pipe.send(None if cost is self.cost else cost.numpy())
+        pickle.dump(None if cost is self.cost else cost.numpy(), self.sends)
+        self.sends.flush()
         self.cost = cost
-        self.seconds, answer = self.pipe.recv()
+        self.seconds, answer = pickle.load(self.answers)
         return peers.columns(answer, len(cost))
-
-
-def _serve(checkout: str, pipe: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "immiscible_fast"
-        shutil.copytree(f"{checkout}/immiscible_fast", package)
-        shutil.copytree(f"{checkout}/kernels", package / "kernels")
-        sys.path.insert(0, folder)
-        for name in [name for name in sys.modules if name.startswith("immiscible_fast")]:
-            del sys.modules[name]
-        from immiscible_fast import linear_sum_assignment
-
-        assert Path(folder) in Path(linear_sum_assignment.__code__.co_filename).parents
-        cost = None
-        while True:
-            sent = pipe.recv()
-            cost = cost if sent is None else sent
-            begin = time.perf_counter()
-            answer = linear_sum_assignment(cost)
-            pipe.send((time.perf_counter() - begin, answer))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,6 +116,15 @@ def test_each_group_is_compared_and_its_file_is_read_again(words, tmp_path, caps
     ours = cases.GROUPS[group].ours
     assert result["rows"] and all(row["ms"][ours] > 0 for row in result["rows"])
     assert tables.of_group(group, result) in capsys.readouterr().out
+
+
+def test_an_older_checkout_takes_its_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "pin", lambda threads: None)
+    checkout = Path(compare.__file__).parents[1]
+    words = ["--families", "uniform", "--n", "64", "--seconds", "0.01", "--out", str(tmp_path)]
+    assert compare.main(["headline", *words, "--before", str(checkout)]) == 0
+    (row,) = json.loads(next(tmp_path.glob("*.json")).read_text())["rows"]
+    assert row["ms"]["before"] > 0
 
 
 def test_old_results_are_read_in_the_form_of_today():
