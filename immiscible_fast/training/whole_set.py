@@ -162,13 +162,13 @@ class _Filling(Thread):
 
     def __init__(self, target: Path, header: dict[str, Any], fill: Callable[..., None]) -> None:
         super().__init__(name="immiscible_fast.pair_dataset", daemon=True)
-        self._target, self._header, self._fill = target, header, fill
+        self._path, self._header, self._fill = target, header, fill
         self._error: BaseException | None = None
         self._stopped = False
 
     def run(self) -> None:
         try:
-            written_once(self._target, self._header, partial(self._fill, stopped=self.stopped))
+            written_once(self._path, self._header, partial(self._fill, stopped=self.stopped))
         except BaseException as error:
             self._error = error
 
@@ -182,7 +182,7 @@ class _Filling(Thread):
     def wait(self, epoch: int) -> None:
         """Return when this epoch is assigned, or when nothing here assigns it any more; raise what
         keeps it from being so."""
-        while not PairFile.has(self._target, self._header, epoch):
+        while not PairFile.has(self._path, self._header, epoch):
             if not self.is_alive():
                 if self._error is not None:
                     raise self._error
