@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from samples import DTYPES
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
+from torch.utils.data import DataLoader
 
 from immiscible_fast import NoisePool, select_noise
 
@@ -318,6 +321,73 @@ def test_gradients_autocast_and_inference_mode(rng):
         assert not again.requires_grad
 
 
+def test_threads_may_share_a_pool():
+    pool, found = NoisePool(16, generator=seeded(0)), []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+
+        def work():
+            for x in clusters(200, seed=1).split(2):
+                found.extend(identities(pool.take(x)))
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(set(found)) == 400
+    state = only_pool(pool)
+    assert state["images"] == 400
+    assert len(set(state["births"].tolist())) == 16
+
+
+class Images(torch.Tensor):
+    """As of projects whose images carry something with them."""
+
+
+def test_the_state_holds_plain_tensors_whatever_the_images_are(rng):
+    x = torch.from_numpy(rng.normal(size=(3, 5))).float()
+    pools = [NoisePool(8, generator=seeded(3)) for _ in range(2)]
+    for _ in range(3):
+        assert torch.equal(pools[0].take(x.as_subclass(Images)), pools[1].take(x))
+    assert type(only_pool(pools[0])["mean"]) is torch.Tensor
+
+
+def test_a_state_in_another_memory_format_goes_on_alike(rng):
+    """What is chosen from must not be a copy that is never renewed."""
+    x = torch.from_numpy(rng.normal(size=(2, 3, 4, 4))).bfloat16()
+    pools = [NoisePool(8, generator=seeded(3), score_dtype=torch.bfloat16) for _ in range(2)]
+    pools[0].take(x)
+    state = pools[0].state_dict()
+    (saved,) = state["pools"]
+    saved["noise"] = saved["noise"].to(memory_format=torch.channels_last)
+    pools[1].load_state_dict(state)
+    assert all(torch.equal(pools[0].take(x), pools[1].take(x)) for _ in range(10))
+
+
+class FromPool(torch.utils.data.Dataset):
+    def __init__(self, pool):
+        self.pool = pool
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        with pytest.warns(UserWarning, match="in workers of a DataLoader hand out equal noise"):
+            return self.pool.take(X)
+
+
+def test_where_a_pool_is_of_no_use_it_says_so_once():
+    list(DataLoader(FromPool(NoisePool(4)), num_workers=2))  # its workers take the first step
+    pool = NoisePool(1)
+    with pytest.warns(UserWarning, match="of one noise and one image there is no choice") as seen:
+        pool.take(X[:1])
+        pool.take(X[:1])
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+
+
 X = torch.zeros(2, 3)
 
 
@@ -365,6 +435,16 @@ def test_batches_that_cannot_be_served(options, arguments, error, words):
     assert not pool.state_dict()["pools"]
 
 
+def altered(**entries):
+    return NoisePool(4, generator=seeded(0)).state_dict() | entries
+
+
+def part(**entries):
+    pool = NoisePool(4, generator=seeded(0))
+    pool.take(X)
+    return only_pool(pool) | entries
+
+
 @pytest.mark.parametrize(
     ("state", "error", "words"),
     [
@@ -377,6 +457,9 @@ def test_batches_that_cannot_be_served(options, arguments, error, words):
             "with labels=False, got True",
         ),
         (NoisePool(4).state_dict(), ValueError, "state must be of a pool with a generator"),
+        (altered(pools=[{"label": None}]), ValueError, "got one less births, images, mean, noise"),
+        (altered(pools=[part(noise=X)]), ValueError, r"noise must have shape \(4, ...\), got"),
+        (altered(generator=torch.zeros(16).byte()), ValueError, "be of a generator on cpu"),
     ],
 )
 def test_states_of_other_pools_are_refused(state, error, words):

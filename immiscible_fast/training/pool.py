@@ -13,10 +13,13 @@
 
 from __future__ import annotations
 
+import warnings
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from .. import validation
 from ..api.pairwise_cost import pairwise_cost
@@ -26,6 +29,7 @@ from ..samples import outside_autocast
 _Key = tuple[tuple[int, ...], torch.dtype, int | None]  # shape of an image, dtype, class
 
 STATE_KEYS = frozenset({"size", "labels", "pools", "generator"})
+POOL_KEYS = frozenset({"label", "noise", "births", "mean", "images"})
 
 
 class NoisePool:
@@ -68,7 +72,9 @@ class NoisePool:
     A batch larger than the pool takes all that wait and as many fresh noises as are missing, which
     is assignment within the batch.
 
-    Copies and pickles are independent of the original, their generators included.
+    Threads may share a pool. Copies and pickles are independent of the original, their generators
+    included: so the workers of a ``DataLoader`` would all hand out the same noise, and the first
+    ``take`` in one warns. Take noise where the batches arrive.
 
     Examples
     --------
@@ -107,6 +113,8 @@ class NoisePool:
             raise ValueError(f"score_dtype must be float32, bfloat16 or None, got {score_dtype}")
         self._dtype, self._score_dtype = dtype, score_dtype
         self._pools: dict[_Key, _Pool] = {}
+        self._lock = RLock()
+        self._warned: set[str] = set()
 
     def __repr__(self) -> str:
         return f"NoisePool({self._size}, labels={self._labels}, max_age={self._max_age})"
@@ -135,20 +143,31 @@ class NoisePool:
             Naming the argument, what it got and what it wants. NaN and infinities are refused on
             a CPU; on a GPU they give some of the noises, and the running mean leaves them out.
         """
-        images = validation.check_samples("x", x, False)
+        images = validation.check_samples("x", x, False).as_subclass(Tensor)
         validation.check_values("x", images)
         if (labels is not None) != self._labels:
             wanted = "given" if self._labels else "left out"
             raise ValueError(f"labels must be {wanted} where the pool has labels={self._labels}")
-        if labels is None:
-            return self._take(images, None)
-        noise = torch.empty(images.shape, dtype=self._dtype or images.dtype, device=images.device)
-        classes = validation.check_labels(labels, images.shape[:1]).tolist()
-        for label in sorted(set(classes)):
-            members = torch.tensor([i for i, other in enumerate(classes) if other == label])
-            rows = members.to(images.device, non_blocking=True)
-            noise.index_copy_(0, rows, self._take(images[rows], label))
-        return noise
+        if get_worker_info() is not None:
+            self._warn("the copies of a NoisePool in workers of a DataLoader hand out equal noise")
+        if len(images) == self._size == 1:
+            self._warn("of one noise and one image there is no choice: give NoisePool a size")
+        with self._lock:
+            if labels is None:
+                return self._take(images, None)
+            dtype = self._dtype or images.dtype
+            noise = torch.empty(images.shape, dtype=dtype, device=images.device)
+            classes = validation.check_labels(labels, images.shape[:1]).tolist()
+            for label in sorted(set(classes)):
+                members = torch.tensor([i for i, other in enumerate(classes) if other == label])
+                rows = members.to(images.device, non_blocking=True)
+                noise.index_copy_(0, rows, self._take(images[rows], label))
+            return noise
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, stacklevel=5)  # of the two decorators of take, too
 
     def _take(self, x: Tensor, label: int | None) -> Tensor:
         dtype = self._dtype or x.dtype
@@ -188,14 +207,16 @@ class NoisePool:
             ``images`` seen. An image's number, from 1, is the birth of the noise drawn after it.
         """
         generator = self._generator
-        return {
-            "size": self._size,
-            "labels": self._labels,
-            "generator": None if generator is None else generator.get_state(),
-            "pools": [
-                {"label": label, **pool.state_dict()} for (_, _, label), pool in self._pools.items()
-            ],
-        }
+        with self._lock:
+            return {
+                "size": self._size,
+                "labels": self._labels,
+                "generator": None if generator is None else generator.get_state(),
+                "pools": [
+                    {"label": label, **pool.state_dict()}
+                    for (_, _, label), pool in self._pools.items()
+                ],
+            }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; tensors may be on any device, and are copied.
@@ -224,12 +245,24 @@ class NoisePool:
             raise ValueError(f"state must be of a pool {wanted}, as this one")
         pools: dict[_Key, _Pool] = {}
         for saved in state["pools"]:
-            noise, births, mean = (saved[name].clone() for name in ("noise", "births", "mean"))
+            if lacking := POOL_KEYS - saved.keys():
+                names = ", ".join(sorted(lacking))
+                raise ValueError(f"state must have pools with all they need, got one less {names}")
+            noise, births, mean = (
+                saved[name].clone(memory_format=torch.contiguous_format)
+                for name in ("noise", "births", "mean")
+            )
+            validation.check_shape("noise", noise, len(noise) == self._size, f"({self._size}, ...)")
             key = (tuple(noise.shape[1:]), noise.dtype, saved["label"])
             pools[key] = _Pool(noise, births, mean, saved["images"])
-        if self._generator is not None:
-            self._generator.set_state(state["generator"].cpu())
-        self._pools = pools
+        with self._lock:
+            if self._generator is not None:
+                try:
+                    self._generator.set_state(state["generator"].cpu())
+                except RuntimeError as error:  # torch's words tell only that the sizes differ
+                    device = self._generator.device
+                    raise ValueError(f"state must be of a generator on {device}") from error
+            self._pools = pools
 
     def __getstate__(self) -> dict[str, Any]:
         device = None if self._generator is None else str(self._generator.device)
