@@ -35,6 +35,13 @@ NEEDED = {
         "tsr_sigma": 1.0,
     },
 }
+UPSIDE_DOWN = {  # as they are made: their last timestep leaves the image clean
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler",
+}
+BACKWARDS = {"MiniMaxH3Scheduler", "RFD4ProteinaScheduler"}  # whose time goes to the image
 INDICES = {"SASolverScheduler", "ScoreSdeVeScheduler"}  # not the values of timesteps
 TIMES = {"DDPMWuerstchenScheduler", "MiniMaxH3Scheduler", "RFD4ProteinaScheduler"}  # in [0, 1)
 
@@ -61,7 +68,10 @@ ACCEPTED = sorted(CLASSES.keys() - REFUSED)
 
 
 def made(name):
-    return CLASSES[name](**NEEDED.get(name, {}))
+    scheduler = CLASSES[name](**NEEDED.get(name, {}))
+    if name in UPSIDE_DOWN:
+        scheduler.set_timesteps(scheduler.config.num_train_timesteps)
+    return scheduler
 
 
 def timesteps(scheduler, shape, rng):
@@ -108,6 +118,28 @@ def test_it_is_the_schedulers_own_forward_process(name, rng):
     assert torch.equal(used, assign_noise(x, noise, batched=True))
     for b in range(2):
         assert torch.equal(x_t[b], own(scheduler, x[b], used[b], t[b]))
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_later_timesteps_leave_less_of_the_image(name, rng):
+    scheduler = made(name)
+    t = timesteps(scheduler, 6, rng).sort(descending=name in BACKWARDS).values
+    one = torch.ones_like(images(name, rng, 6)[0])
+    both = ((one, 0 * one), (0 * one, one))
+    kept, added = (diffuse(x, t, scheduler, noise=noise).x_t.flatten(1)[:, 0] for x, noise in both)
+    assert ((kept / (kept + added)).diff() <= 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(UPSIDE_DOWN))
+def test_sigmas_the_wrong_way_round_are_refused(name, rng):
+    scheduler = CLASSES[name]()
+    x, noise = images(name, rng, 2)
+    t = torch.tensor([0, 999])
+    with pytest.raises(ValueError, match=r"pass DDPMScheduler\.from_config\(schedule\.config\)"):
+        diffuse(x, t, scheduler, noise=noise)
+    instead = CLASSES["DDPMScheduler"].from_config(scheduler.config)
+    x_t, used = diffuse(x, t, instead, noise=noise)
+    assert torch.allclose(x_t[1], used[1], atol=0.1)  # all noise
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

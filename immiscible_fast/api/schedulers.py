@@ -2,8 +2,9 @@
 
 Schedulers disagree about what a timestep is: an index into a table of training steps, one of the
 values of ``scheduler.timesteps``, or a time. Which one shows in what the method reads. Some take
-the last step for one that they do not find, or that of a sampling under way for all images: that
-is refused here.
+the last step for one that they do not find, or that of a sampling under way for all images, and
+the DPM solvers have their sigmas the wrong way round until ``set_timesteps``, so that their last
+timestep leaves the image clean: that is refused here.
 """
 
 from __future__ import annotations
@@ -108,7 +109,10 @@ def _check_timesteps(scheduler: object, method: Callable[..., Any], t: Tensor) -
                 "noise is the same"
             )
     if "timesteps" in reads:
-        _check_found(kind, scheduler.timesteps, t)  # type: ignore[attr-defined]
+        timesteps: Tensor = scheduler.timesteps  # type: ignore[attr-defined]
+        if "sigmas" in reads:
+            _check_order(kind, timesteps, scheduler.sigmas)  # type: ignore[attr-defined]
+        _check_found(kind, timesteps, t)
     elif table := next((name for name in TABLES if name in reads), None):
         length = len(getattr(scheduler, table))
         check_integers("t", t, f"hold integer timesteps for {kind}")
@@ -117,6 +121,19 @@ def _check_timesteps(scheduler: object, method: Callable[..., Any], t: Tensor) -
         if not t.is_floating_point():
             raise TypeError(f"t must hold floating-point times for {kind}, got {t.dtype}")
         check_range("t", t, 0, 1, f"the times of {kind}")
+
+
+def _check_order(kind: str, timesteps: Tensor, sigmas: Tensor) -> None:
+    last = min(len(timesteps), len(sigmas)) - 1
+    if last < 1 or is_traced(timesteps, sigmas):
+        return
+    rises = [bool(values[last] > values[0]) for values in (timesteps, sigmas)]
+    if rises[0] != rises[1]:
+        raise ValueError(
+            f"schedule must have its sigmas in the order of its timesteps, got {kind} with the one "
+            f"falling and the other rising; pass DDPMScheduler.from_config(schedule.config), or "
+            "call schedule.set_timesteps(schedule.config.num_train_timesteps) first"
+        )
 
 
 def _check_found(kind: str, timesteps: Tensor, t: Tensor) -> None:
