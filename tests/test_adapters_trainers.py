@@ -85,6 +85,34 @@ def test_kohya_is_patched_once(latents):
     assert calls[0] is latents
 
 
+@pytest.mark.parametrize("name", ["library.train_util", "library.flux_train_utils"])
+def test_what_somebody_else_wrapped_is_patched_all_the_same(latents, name):
+    util, calls = modules()[name], []
+    (function,) = {kohya.DRAWS, kohya.GETS} & vars(util).keys()
+    setattr(util, function, torch.no_grad()(getattr(util, function)))
+    for _ in range(2):
+        kohya.patch(util, pair=lambda x, noise: calls.append(x) or noise)
+        setattr(util, function, torch.no_grad()(getattr(util, function)))
+    arguments = [latents, torch.randn_like(latents), "cpu", torch.float32]
+    given = arguments if function == kohya.GETS else arguments[:1]
+    getattr(util, function)(kohya_arguments(), Scheduler(), *given)
+    assert len(calls) == 1
+
+
+def test_several_noises_to_choose_from_are_not_mistaken(latents):
+    """OneTrainer's k_noise_sampling; the first in the shape of x is a perturbation then."""
+    util = types.ModuleType("train_util")
+
+    def oversample(args, noise_scheduler, latents):
+        best = torch.randn(len(latents), 4, *latents.shape[1:])[:, 0]
+        return best + 0.1 * torch.randn_like(latents)
+
+    util.get_noise_noisy_latents_and_timesteps = oversample
+    kohya.patch(util)
+    with pytest.raises(RuntimeError, match=r"shape \(32, 4, 4, 3, 3\) .* to choose from: switch"):
+        util.get_noise_noisy_latents_and_timesteps(None, None, latents)
+
+
 def test_what_is_not_kohya_s_is_refused():
     with pytest.raises(ValueError, match="json has neither"):
         import json

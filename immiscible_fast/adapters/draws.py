@@ -19,7 +19,8 @@ class PairedDraw(TorchFunctionMode):
     ``pair(images, noise)`` in the place of the noise.
 
     ``randn_like`` names the images itself (they may be ``x`` rescaled); else they are ``x``. Later
-    draws are left alone: they are perturbations, or the model's.
+    draws are left alone: they are perturbations, or the model's. Several noises for each image, to
+    choose from, raise a RuntimeError: what is paired after them would be a perturbation.
 
     Parameters
     ----------
@@ -38,6 +39,13 @@ class PairedDraw(TorchFunctionMode):
         if self.drawn or (func is not torch.randn and func is not torch.randn_like):
             return result
         if result.shape != self.x.shape:
+            sample = self.x.shape[1:]
+            if len(sample) > 0 and result.shape[-len(sample) :] == sample and len(result) > 0:
+                raise RuntimeError(
+                    f"noise of shape {tuple(result.shape)} was drawn for images "
+                    f"{tuple(self.x.shape)}, to choose from: switch that off where noise is "
+                    "paired, or pair by select_noise"
+                )
             return result
         self.drawn = True
         images = self.x
@@ -77,9 +85,15 @@ def pairing_draws(function: Callable[..., Any], images: str, pair: Pair) -> Call
         x = signature.bind(*args, **kwargs).arguments[images]
         return paired_call(function, function.__name__, x, pair, *args, **kwargs)
 
+    return marked(wrapped)
+
+
+def marked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, known to ``is_wrapped``: others wrap functions, too, as ``torch.no_grad`` does."""
+    wrapped.paired_by_immiscible_fast = True  # type: ignore[attr-defined]
     return wrapped
 
 
 def is_wrapped(function: Any) -> bool:
-    """Whether an adapter has been here before."""
-    return getattr(function, "__wrapped__", None) is not None
+    """Whether an adapter has been here before, under what others may have put on top."""
+    return getattr(function, "paired_by_immiscible_fast", False) is True

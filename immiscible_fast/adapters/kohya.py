@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ..api.assign_noise import assign_noise
-from .draws import Pair, is_wrapped, pairing_draws
+from .draws import Pair, is_wrapped, marked, pairing_draws
 
 DRAWS = "get_noise_noisy_latents_and_timesteps"
 GETS = "get_noisy_model_input_and_timesteps"
@@ -66,4 +66,4 @@ def _pairing_in_place(function: Callable[..., Any], pair: Pair) -> Callable[...,
         given["noise"].copy_(pair(given["latents"], given["noise"]))
         return function(*args, **kwargs)
 
-    return wrapped
+    return marked(wrapped)
