@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, overload
 
 import numpy as np
@@ -77,13 +78,13 @@ def linear_sum_assignment(
     >>> len(row_ind), int(cost[row_ind, col_ind].max())
     (1, 0)
     """
-    limit = validation.check_cost_limit(cost_limit, maximize)
+    limit = _check_cost_limit(cost_limit, maximize)
     if isinstance(cost_matrix, Tensor):
         return _tensor_assignment(cost_matrix, maximize, limit)
     costs = np.asarray(cost_matrix)
-    validation.check_matrix(costs.ndim, (2,))
+    _check_matrix(costs.ndim, (2,))
     if costs.dtype not in FLOATS:
-        validation.check_numerical(costs)
+        _check_numerical(costs)
         short = costs.dtype.kind == "f" and costs.dtype.itemsize <= 4
         costs = costs.astype(np.float32 if short else np.float64)
     index = ops.array_columns(costs[None], maximize, limit)[0]
@@ -120,7 +121,7 @@ def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) ->
     >>> batch_linear_assignment(torch.tensor([[[8.0, 4.0], [5.0, 2.0], [9.0, 9.0]]]))
     tensor([[ 1,  0, -1]])
     """
-    limit = validation.check_cost_limit(cost_limit, maximize=False)
+    limit = _check_cost_limit(cost_limit, maximize=False)
     matrix = validation.check_real("cost", cost)
     validation.check_shape("cost", matrix, matrix.ndim == 3, "(B, w, t)")
     return ops.columns(matrix, False, limit, check=False)
@@ -156,14 +157,17 @@ def assignment_to_indices(assignment: Tensor) -> tuple[Tensor, Tensor]:
     matched = index >= 0
     counts = matched.sum(1)
     if counts.numel() and bool((counts != counts[0]).any()):
-        raise ValueError("assignment must match equally many workers in every problem")
+        raise ValueError(
+            "assignment must match equally many workers in every problem, got "
+            f"{int(counts.min())} to {int(counts.max())}"
+        )
     size = (index.shape[0], int(counts[0]) if counts.numel() else 0)
     return matched.nonzero()[:, 1].reshape(size), index[matched].to(torch.int64).reshape(size)
 
 
 def _tensor_assignment(cost: Tensor, maximize: bool, limit: float) -> tuple[Tensor, Tensor]:
     matrix = validation.check_real("cost_matrix", cost)
-    validation.check_matrix(matrix.ndim, (2, 3))
+    _check_matrix(matrix.ndim, (2, 3))
     batch = matrix if matrix.ndim == 3 else matrix[None]
     index = ops.columns(batch, maximize, limit, check=not validation.is_traced(matrix))
     rows, columns = _pairs(index, min(batch.shape[1:]))
@@ -180,3 +184,30 @@ def _pairs(index: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rows = torch.argsort((index < 0).to(torch.uint8), dim=1, stable=True)[:, :count]
     columns = index.gather(1, rows)
     return torch.where(columns < 0, -1, rows), columns
+
+
+def _check_cost_limit(limit: object, maximize: bool) -> float:
+    """The limit as a float, inf if there is none; of the negated costs, if ``maximize``."""
+    if limit is None:
+        return math.inf
+    value = validation.check_number("cost_limit", limit, "a number or None")
+    value = -value if maximize else value
+    if not value > -math.inf:
+        raise ValueError(
+            f"cost_limit must not be NaN or {'inf' if maximize else '-inf'}, got {limit}"
+        )
+    return value
+
+
+def _check_matrix(ndim: int, allowed: tuple[int, ...]) -> None:
+    """In SciPy's words, as ``_check_numerical``."""
+    if ndim not in allowed:
+        raise ValueError(f"expected a matrix (2-D array), got a {ndim} array")
+
+
+def _check_numerical(array: NDArray[Any]) -> None:
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"Cannot cast array data from {array.dtype!r} to real numbers: "
+            "expected a matrix containing numerical entries"
+        )

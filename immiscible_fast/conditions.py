@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,16 +49,12 @@ def check_conditions(
     if (weight is None) == (share is None):
         given = "neither" if weight is None else "both"
         raise ValueError(f"condition_weight or condition_share must be given, got {given}")
-    if not isinstance(conditions, Tensor):
-        array = np.asarray(conditions)
-        if array.dtype.kind not in "iubf":
-            raise TypeError(f"conditions must be numbers, got dtype {array.dtype}")
-        conditions = torch.from_numpy(array)
-    values = validation.check_tensor("conditions", conditions)
+    values = validation.check_numbers("conditions", conditions)
+    values = validation.check_tensor("conditions", values)
     validation.check_data("conditions", values)
     classes = not (values.is_floating_point() or values.is_complex())
     if classes:
-        values = validation.check_labels(values, lead)
+        values = validation.check_labels(values, lead, "conditions")
     elif values.shape[:-1] != lead:
         wanted = ", ".join(map(str, lead))
         raise ValueError(f"conditions must have shape ({wanted}, C), got {tuple(values.shape)}")

@@ -1,16 +1,16 @@
-"""Checks of arguments: every error names the argument, what came and what is wanted."""
+"""Checks of arguments that more than one module makes: every error names the argument, what came
+and what is wanted. What one module alone checks stands there; what SciPy refuses, too, is refused
+in its words."""
 
 from __future__ import annotations
 
-import math
 import numbers
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 INVALID_ENTRIES = "matrix contains invalid numeric entries"
@@ -52,39 +52,19 @@ def check_positive(name: str, value: object) -> float:
     return number
 
 
-def check_max_memory(max_memory: object) -> float | None:
-    if max_memory is None:
-        return None
-    value = check_number("max_memory", max_memory, "a number of bytes or None")
-    if not value >= 0:
-        raise ValueError(f"max_memory must not be negative, got {max_memory}")
-    return value
-
-
-def check_cost_limit(limit: object, maximize: bool) -> float:
-    """The limit as a float, inf if there is none; of the negated costs, if ``maximize``."""
-    if limit is None:
-        return math.inf
-    value = check_number("cost_limit", limit, "a number or None")
-    value = -value if maximize else value
-    if not value > -math.inf:
-        raise ValueError(
-            f"cost_limit must not be NaN or {'inf' if maximize else '-inf'}, got {limit}"
-        )
-    return value
-
-
 def check_whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, got {type(value).__name__}")
     return int(value)
 
 
-def check_count(name: str, value: object) -> int:
-    """A whole number from 1, of any kind."""
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """A whole number of any kind."""
     count = check_whole(name, value)
-    if count < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    if count < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if count >= 2**63:
+        raise ValueError(f"{name} must be less than 2^63, got a larger number")
     return count
 
 
@@ -94,17 +74,27 @@ def check_generator(generator: object) -> torch.Generator | None:
     return generator
 
 
-def check_source(generator: object) -> torch.Generator:
-    """What draws the noise that is not given."""
-    checked = check_generator(generator)
-    if checked is None:
-        raise ValueError("noise or generator must be given, got neither")
-    return checked
-
-
 def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return value
+
+
+def check_device(name: str, value: object) -> torch.device:
+    """A device of this machine by name or number, or torch's."""
+    try:
+        return torch.empty(0, device=value).device  # type: ignore[call-overload, no-any-return]
+    except Exception as error:  # torch raises many kinds
+        raise ValueError(f"{name} must be a device of this machine, got {value!r}") from error
+
+
+def check_state(value: object, keys: Set[str]) -> dict[str, Any]:
+    """What ``state_dict`` returned, by its keys."""
+    if not isinstance(value, dict):
+        raise TypeError(f"state must be a dict, got {type(value).__name__}")
+    if lacking := keys - value.keys():
+        names = ", ".join(sorted(lacking))
+        raise ValueError(f"state must be what state_dict returned, got one without {names}")
     return value
 
 
@@ -121,20 +111,6 @@ def check_shape(name: str, value: Tensor, fits: bool, wanted: object) -> None:
         raise ValueError(f"{name} must have shape {wanted}, got {tuple(value.shape)}")
 
 
-def check_matrix(ndim: int, allowed: tuple[int, ...]) -> None:
-    """In SciPy's words, as ``check_numerical``."""
-    if ndim not in allowed:
-        raise ValueError(f"expected a matrix (2-D array), got a {ndim} array")
-
-
-def check_numerical(array: NDArray[Any]) -> None:
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"Cannot cast array data from {array.dtype!r} to real numbers: "
-            "expected a matrix containing numerical entries"
-        )
-
-
 def check_data(name: str, value: Tensor) -> None:
     if value.is_meta:
         raise ValueError(f"{name} must hold data, got a tensor on the meta device")
@@ -148,24 +124,6 @@ def check_tensor(name: str, value: object) -> Tensor:
         kind = "a quantized one" if value.is_quantized else kind
         raise TypeError(f"{name} must be a dense tensor, got {kind}")
     return value.detach().resolve_neg()
-
-
-def check_writable(name: str, value: object) -> None:
-    """Raise for a tensor that cannot be copied to; by its strides, one that overlaps itself."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
-    if value.requires_grad and value.is_leaf and torch.is_grad_enabled():
-        raise ValueError(f"{name} must be writable, got a leaf that requires a gradient")
-    if value.layout != torch.strided or value.is_nested:
-        return  # an error of the checks that follow
-    extent = 1  # of the entries that the dimensions with smaller strides reach
-    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
-        if size > 1 and stride < extent:
-            raise ValueError(
-                f"{name} must not overlap itself in memory, got shape {tuple(value.shape)} with "
-                f"strides {value.stride()}: copy it first"
-            )
-        extent += (size - 1) * stride
 
 
 def check_floating(name: str, value: object) -> Tensor:
@@ -196,14 +154,6 @@ def check_samples(name: str, value: object, batched: bool) -> Tensor:
     wanted = "(B, n, ...)" if batched else "(n, ...)"
     check_shape(name, tensor, tensor.ndim >= 1 + batched, wanted)
     return tensor
-
-
-def check_like(noise: Tensor, x: Tensor) -> None:
-    if noise.shape != x.shape or noise.device != x.device:
-        raise ValueError(
-            f"noise must be like x, {tuple(x.shape)} on {x.device}, "
-            f"got {tuple(noise.shape)} on {noise.device}"
-        )
 
 
 def check_pair(
@@ -294,46 +244,47 @@ def check_range(name: str, values: Tensor, low: float, high: float, what: str) -
         raise ValueError(f"{name} must lie in [{low}, {high}], {what}, got values outside")
 
 
-def check_labels(labels: object, shape: torch.Size) -> Tensor:
+def check_numbers(name: str, values: object) -> Tensor:
+    """Real numbers, in an array or in lists, as a tensor; tensors are left as they are."""
+    if isinstance(values, Tensor):
+        return values
+    array = np.asarray(values)
+    if array.dtype.kind not in "iubf":
+        raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
+    return torch.from_numpy(array)
+
+
+def check_labels(labels: object, shape: torch.Size, name: str = "labels") -> Tensor:
     """Integer group numbers of the given shape, (n,) or (B, n), as int64."""
     if isinstance(labels, Tensor):
-        tensor = check_tensor("labels", labels)
-        check_data("labels", tensor)
+        tensor = check_tensor(name, labels)
+        check_data(name, tensor)
         whole = not (tensor.is_floating_point() or tensor.is_complex())
     else:
         try:
             array = np.asarray(labels)
         except ValueError as error:
-            raise TypeError(f"labels must be integers, got {type(labels).__name__}") from error
+            raise TypeError(f"{name} must be integers, got {type(labels).__name__}") from error
         whole = array.dtype.kind in "iub" or array.size == 0
         tensor = torch.from_numpy(array.astype(np.int64)) if whole else torch.empty(0)
     if not whole:
         kind = labels.dtype if isinstance(labels, Tensor) else array.dtype
-        raise TypeError(f"labels must be integers, got dtype {kind}")
-    check_shape("labels", tensor, tensor.shape == shape, tuple(shape))
+        raise TypeError(f"{name} must be integers, got dtype {kind}")
+    check_shape(name, tensor, tensor.shape == shape, tuple(shape))
     return tensor.to(torch.int64)
 
 
-def check_mask(mask: object, sample_shape: torch.Size) -> Tensor:
-    """Non-negative weights of the coordinates, broadcast to the shape of one sample, in float32 or
-    float64."""
-    weights = check_tensor("mask", mask)
-    check_data("mask", weights)
-    if weights.is_complex():
-        raise TypeError(f"mask must have a real dtype, got {weights.dtype}")
-    if not weights.is_floating_point() or weights.dtype.itemsize < 4:
-        weights = weights.to(torch.float32)
+def check_broadcast(name: str, value: Tensor, sample_shape: torch.Size) -> Tensor:
+    """A finite tensor, expanded to the shape of one sample."""
     try:
-        weights = weights.expand(sample_shape)
+        expanded = value.expand(sample_shape)
     except RuntimeError as error:
         raise ValueError(
-            f"mask must broadcast to the shape of one sample {tuple(sample_shape)}, "
-            f"got {tuple(weights.shape)}"
+            f"{name} must broadcast to the shape of one sample {tuple(sample_shape)}, "
+            f"got {tuple(value.shape)}"
         ) from error
-    check_values("mask", weights)
-    if may_look(weights) and bool((weights < 0).any()):
-        raise ValueError("mask must not be negative")
-    return weights
+    check_values(name, expanded)
+    return expanded
 
 
 def call_features(features: Any, x: Tensor, noise: Tensor, batched: bool) -> tuple[Tensor, Tensor]:

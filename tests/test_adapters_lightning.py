@@ -102,7 +102,7 @@ def test_a_resumed_training_does_not_repeat_its_noise(tmp_path):
 
 
 def test_a_seed_is_an_integer():
-    with pytest.raises(TypeError, match="seed must be an integer or None, got str"):
+    with pytest.raises(TypeError, match="seed must be a whole number, got str"):
         SeedRanks("0")
 
 

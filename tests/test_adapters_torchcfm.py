@@ -159,19 +159,3 @@ def test_what_is_random_comes_from_the_generator_alone(rng):
     assert drawn[0].equal(drawn[1])
     assert torch.get_rng_state().equal(before[0])
     assert np.random.get_state()[1].tolist() == before[1]
-
-
-def test_what_cannot_be_honoured_says_what_to_use():
-    for method in ("unbalanced", "partial"):
-        with pytest.raises(ValueError, match="take torchcfm"):
-            OTPlanSampler(method)
-    with pytest.raises(ValueError, match="method must be one of exact, sinkhorn"):
-        OTPlanSampler("sinkhron")
-    with pytest.raises(ValueError, match="per_label=True needs method='exact'"):
-        OTPlanSampler("sinkhorn", per_label=True)
-    with pytest.raises(ValueError, match="at most 8192, got 511 and 256"):
-        OTPlanSampler("exact").sample_plan(torch.zeros(511, 1), torch.zeros(256, 1))
-    with pytest.raises(ValueError, match="must both hold samples"):
-        OTPlanSampler("exact").sample_plan(torch.zeros(0, 1), torch.zeros(2, 1))
-    with pytest.raises(TypeError, match="num_threads"):
-        OTPlanSampler("exact", num_threads="all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,16 @@ def test_adapters_and_demo_are_nobodys_need(graph):
         for room in ("adapters", "demo"):
             if f".{room}" not in name and not name.endswith((".cli", ".doctor", "__main__")):
                 assert not [w for w in wanted if f".{room}" in w], name
+
+
+def test_checks_of_one_module_stand_there():
+    """``validation`` has those that two modules make , and those that these are made of."""
+    every = modules()
+    text = every.pop("immiscible_fast.validation").read_text(encoding="utf-8")
+    others = [path.read_text(encoding="utf-8") for path in every.values()]
+    for name in re.findall(r"^def (check_\w+)", text, re.MULTILINE):
+        within = len(re.findall(rf"\b{name}\(", text)) > 1
+        assert within or sum(f"{name}(" in other for other in others) > 1, name
 
 
 COMPILED = {"jit", "njit", "kernel", "inlined_kernel", "entry_point", "intrinsic"}

@@ -96,25 +96,3 @@ def test_assignment_to_indices_gives_the_pairs_in_order() -> None:
     rows, columns = assignment_to_indices(torch.tensor([[2, -1, 0], [-1, 1, 2]]))
     assert rows.tolist() == [[0, 2], [1, 2]]
     assert columns.tolist() == [[2, 0], [1, 2]]
-
-
-@pytest.mark.parametrize(
-    ("assignment", "error"),
-    [
-        (torch.tensor([[0, -1], [0, 1]]), ValueError),
-        (torch.tensor([0, 1]), ValueError),
-        (torch.tensor([[0.0, 1.0]]), TypeError),
-        ([[0, 1]], TypeError),
-    ],
-)
-def test_assignment_to_indices_refuses_what_it_cannot_turn(
-    assignment: object, error: type[Exception]
-) -> None:
-    with pytest.raises(error, match="assignment"):
-        assignment_to_indices(assignment)
-
-
-@pytest.mark.parametrize("cost", [torch.ones(2, 2), torch.ones(1, 2, 2, dtype=torch.complex64), 3])
-def test_batch_linear_assignment_names_its_argument(cost: object) -> None:
-    with pytest.raises((TypeError, ValueError), match="cost"):
-        batch_linear_assignment(cost)

@@ -106,27 +106,3 @@ def test_only_the_generator_given_is_used(rng):
         assert not torch.equal(one, select_noise(x, 9, score=score, generator=seeded(6)))
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(x, kept)
-
-
-X = torch.zeros(2, 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "error", "words"),
-    [
-        ((X, 0), {}, ValueError, "k must be at least 1, got 0"),
-        ((X, 2.0), {}, TypeError, "k must be a whole number, got float"),
-        (([0.0], 2), {}, TypeError, "x must be a torch.Tensor"),
-        ((X.int(), 2), {}, TypeError, "x must have a floating-point dtype"),
-        ((X[0, 0], 2), {}, ValueError, r"x must have shape \(n, ...\)"),
-        ((X / 0, 2), {}, ValueError, "x must be finite"),
-        ((X, 2), {"score": "l2"}, ValueError, "score must be one of dot, euclidean, got 'l2'"),
-        ((X, 2), {"center": 1.0}, TypeError, "center must be a torch.Tensor, got float"),
-        ((X, 2), {"center": X}, ValueError, r"center must broadcast .* \(3,\), got \(2, 3\)"),
-        ((X, 2), {"center": X[0] / 0}, ValueError, "center must be finite"),
-        ((X, 2), {"generator": 7}, TypeError, "generator must be a torch.Generator, got int"),
-    ],
-)
-def test_bad_input(arguments, options, error, words):
-    with pytest.raises(error, match=words):
-        select_noise(*arguments, **options)

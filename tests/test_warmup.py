@@ -55,19 +55,3 @@ def test_it_draws_from_no_generator_of_the_user():
     state = torch.get_rng_state()
     warmup([torch.float32], n=3, dim=2, metric="manhattan", method="scipy")
     assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        ({"dtypes": ["float32"]}, TypeError, "dtypes must be a torch.dtype, got str"),
-        ({"dtypes": [torch.int8]}, ValueError, "dtypes must be a floating-point type"),
-        ({"n": 0}, ValueError, "n must"),
-        ({"dim": 2.5}, TypeError, "dim must"),
-        ({"metric": "l2"}, ValueError, "metric must"),
-        ({"method": "exacct"}, ValueError, "method must"),
-    ],
-)
-def test_bad_arguments_are_named(arguments, error, words):
-    with pytest.raises(error, match=words):
-        warmup(**arguments)

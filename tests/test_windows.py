@@ -62,24 +62,6 @@ def test_nothing_is_assigned_to_nothing():
     assert [z.shape for z in assign_many([torch.ones(0, 3), torch.ones(2, 3)])] == [(0, 3), (2, 3)]
 
 
-def test_bad_lists_are_named():
-    x = torch.ones(2, 3)
-    with pytest.raises(TypeError, match="xs must be a list, one entry a batch, got Tensor"):
-        assign_many(x)
-    with pytest.raises(TypeError, match=r"xs\[1\] must have a floating-point dtype"):
-        assign_many([x, x.long()])
-    with pytest.raises(ValueError, match="noises must be as many as xs, 2, got 1"):
-        assign_many([x, x], [x])
-    with pytest.raises(ValueError, match=r"xs\[1\] and noises\[1\] must hold equally many samples"):
-        assign_many([x, x], [x, x[:1]])
-    with pytest.raises(ValueError, match="labels must be as many as xs, 2, got 1"):
-        assign_many([x, x], labels=[[0, 1]])
-    with pytest.raises(TypeError, match=r"generator must be a torch.Generator, got int"):
-        assign_many([x], generator=0)
-    with pytest.raises(TypeError, match=r"assign_many\(\) got an unexpected keyword .*'metric'"):
-        assign_many([x], metrc="dot")
-
-
 def test_a_window_is_what_assign_many_gives_and_the_last_may_be_short(rng):
     loader = batches_of(rng, 3, 4, 2, 5, 3)
     pairs = list(windowed(loader, 2, generator=generator(1), metric="dot"))
@@ -133,16 +115,12 @@ def test_images_and_labels_are_found_and_stay_together(form, images, labels, rng
 
 def test_bad_places_are_named(rng):
     x = draw(rng, 2, 3)
-    with pytest.raises(TypeError, match=r"images must say where a batch has them, .* is a dict"):
+    with pytest.raises(TypeError, match=r"images must say where a batch has them, .* dict"):
         next(iter(windowed([{"x": x}], 1)))
     with pytest.raises(ValueError, match=r"images must be where .* no 'y' in this dict"):
         next(iter(windowed([{"x": x}], 1, images="y")))
     with pytest.raises(ValueError, match=r"labels must be where .* no 1 in this list"):
         next(iter(windowed([[x]], 1, labels=1)))
-    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
-        windowed([x], 0)
-    with pytest.raises(TypeError, match=r"windowed\(\) got an unexpected keyword"):
-        windowed([x], 1, lables=1)
 
 
 def test_resuming_is_refused_where_it_cannot_give_the_same_bits(rng):
@@ -150,7 +128,7 @@ def test_resuming_is_refused_where_it_cannot_give_the_same_bits(rng):
     with pytest.raises(ValueError, match="generator must be given"):
         windowed(loader, 2).state_dict()
     loop = windowed(loader, 2, generator=generator(1))
-    with pytest.raises(ValueError, match="state must have what state_dict gives, lacks"):
+    with pytest.raises(ValueError, match="state must be what state_dict returned, got one without"):
         loop.load_state_dict({"start": 0})
     pairs = iter(loop)
     take(pairs, 3)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .. import validation
 from ..training.ranks import rank_seed, ranks_draw_alike
 
 try:
@@ -41,9 +42,7 @@ class SeedRanks(Callback):  # type: ignore[misc]
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise TypeError(f"seed must be an integer or None, got {type(seed).__name__}")
-        self.seed = seed
+        self.seed = None if seed is None else validation.check_whole("seed", seed)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if ranks_draw_alike() and trainer.is_global_zero:

@@ -95,23 +95,23 @@ class OTPlanSampler:
         per_label: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        if method in ("unbalanced", "partial"):
+        if isinstance(method, str) and method in ("unbalanced", "partial"):
             raise ValueError(
                 f"method must be exact or sinkhorn, got {method!r}: its plan leaves samples "
                 "out, so take torchcfm.optimal_transport.OTPlanSampler for it"
             )
         validation.check_choice("method", method, ("exact", "sinkhorn"))
-        if num_threads != "max" and not isinstance(num_threads, int):
+        if not isinstance(num_threads, int) and str(num_threads) != "max":
             raise TypeError(f"num_threads must be an integer or 'max', got {num_threads!r}")
-        if per_label and method != "exact":
+        if validation.check_flag("per_label", per_label) and method != "exact":
             raise ValueError(f"per_label=True needs method='exact', got {method!r}")
         self.method = method
         self.reg = validation.check_number("reg", reg)
         self.reg_m = validation.check_number("reg_m", reg_m)
         self.normalize_cost = validation.check_flag("normalize_cost", normalize_cost)
         self.warn = validation.check_flag("warn", warn)
-        self.per_label = validation.check_flag("per_label", per_label)
-        self.generator = generator
+        self.per_label = per_label
+        self.generator = validation.check_generator(generator)
 
     def get_map(self, x0: Tensor, x1: Tensor) -> NDArray[np.float64]:
         """The plan between x0 (n, ...) and x1 (m, ...), (n, m), on the host, as torchcfm gives it.
@@ -129,7 +129,15 @@ class OTPlanSampler:
         self, pi: NDArray[Any] | Tensor, batch_size: int, replace: bool = False
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and columns of ``batch_size`` pairs of a plan (n, m), on the host."""
-        rows, columns = self._draw(torch.as_tensor(pi), batch_size, replace)
+        numbers = isinstance(pi, np.ndarray) and pi.dtype.kind in "fiub"
+        plan = torch.as_tensor(pi) if numbers else pi
+        plan = validation.check_real("pi", plan)
+        fits = plan.ndim == 2 and plan.numel() > 0
+        validation.check_shape("pi", plan, fits, "(n, m), n, m >= 1")
+        validation.check_values("pi", plan)
+        count = validation.check_count("batch_size", batch_size, least=0)
+        validation.check_flag("replace", replace)
+        rows, columns = self._draw(plan.to(torch.float64), count, replace)
         return _array(rows), _array(columns)
 
     def sample_plan(self, x0: Tensor, x1: Tensor, replace: bool = False) -> tuple[Tensor, Tensor]:
@@ -149,17 +157,13 @@ class OTPlanSampler:
         if self.per_label and y1 is None:
             raise ValueError("y1 must be given if per_label=True, got None")
         rows, columns = self._sample(x0, x1, replace, y1 if self.per_label else None)
-        return (
-            x0[rows],
-            x1[columns],
-            None if y0 is None else y0[rows],
-            None if y1 is None else y1[columns],
-        )
+        labels = (_entries("y0", y0, x0, rows), _entries("y1", y1, x1, columns))
+        return x0[rows], x1[columns], *labels
 
     def sample_trajectory(self, X: Tensor) -> NDArray[Any]:
         """Populations (n, times, ...) with each sample in the row of the one that it comes from,
         on the host, as torchcfm gives it."""
-        validation.check_samples("X", X, batched=True)
+        validation.check_values("X", validation.check_samples("X", X, batched=True))
         rows = torch.arange(X.shape[0], device=X.device)
         moved = [X[:, 0]]
         for now, later in zip(X.unbind(1), X.unbind(1)[1:], strict=False):
@@ -187,7 +191,7 @@ class OTPlanSampler:
 
     def _pairs(self, x0: Tensor, x1: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Rows and columns of pairs of equal weight, which are the exact plan, by column."""
-        validation.check_pair("x0", x0, "x1", x1, batched=False, same_count=labels is not None)
+        self._check(x0, x1, same_count=labels is not None)
         n, m = x0.shape[0], x1.shape[0]
         points = math.lcm(n, m)
         if points > max(n, m, LARGEST):
@@ -204,7 +208,14 @@ class OTPlanSampler:
         rows = torch.arange(points, device=x0.device) // (points // n)
         return rows[fast_assign(x1[columns], x0[rows])], columns
 
+    @staticmethod
+    def _check(x0: Tensor, x1: Tensor, same_count: bool = False) -> None:
+        pair = validation.check_pair("x0", x0, "x1", x1, batched=False, same_count=same_count)
+        for name, samples in zip(("x0", "x1"), pair, strict=True):
+            validation.check_values(name, samples)
+
     def _entropic(self, x0: Tensor, x1: Tensor) -> Tensor:
+        self._check(x0, x1)
         cost = pairwise_cost(x0, x1)
         if self.normalize_cost:
             cost = cost / cost.amax()
@@ -246,3 +257,13 @@ class OTPlanSampler:
 def _array(values: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = values.detach().cpu().numpy()
     return array
+
+
+def _entries(name: str, labels: Any, x: Tensor, chosen: Tensor) -> Any:
+    """Those of the chosen samples, if samples have labels."""
+    if labels is None:
+        return None
+    shape = tuple(getattr(labels, "shape", ()))
+    if shape[:1] != x.shape[:1]:
+        raise ValueError(f"{name} must have one entry for each of {len(x)} samples, got {shape}")
+    return labels[chosen]

@@ -153,7 +153,7 @@ def assign_noise_(
             [4.]])
     """
     check_options("assign_noise_", options)
-    validation.check_writable("noise", noise)
+    _check_writable("noise", noise)
     assigned, stats = _assigned("assign_noise_", x, noise, batched, return_stats, options)
     noise.copy_(assigned)
     return noise if stats is None else (noise, stats)
@@ -183,3 +183,21 @@ def _assigned(
         index, stats = fast_assign(x, noise, batched=batched, return_stats=True, **options)
         return permuted(noise, index), stats
     return permuted(noise, fast_assign(x, noise, batched=batched, **options)), None
+
+
+def _check_writable(name: str, value: object) -> None:
+    """Raise for a tensor that cannot be copied to; by its strides, one that overlaps itself."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.requires_grad and value.is_leaf and torch.is_grad_enabled():
+        raise ValueError(f"{name} must be writable, got a leaf that requires a gradient")
+    if value.layout != torch.strided or value.is_nested:
+        return  # an error of the checks that follow
+    extent = 1  # of the entries that the dimensions with smaller strides reach
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride < extent:
+            raise ValueError(
+                f"{name} must not overlap itself in memory, got shape {tuple(value.shape)} with "
+                f"strides {value.stride()}: copy it first"
+            )
+        extent += (size - 1) * stride

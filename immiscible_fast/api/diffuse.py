@@ -94,14 +94,17 @@ def diffuse(
     check_options("diffuse", options)
     images = validation.check_samples("x", x, batched)
     validation.check_flag("assign", assign)
+    validation.check_generator(generator)
     noised = _forward(x, images, t, schedule, 1 + batched)
     source: Tensor | torch.Generator
     if noise is None:
-        source = validation.check_source(generator)
+        if generator is None:
+            raise ValueError("noise or generator must be given, got neither")
+        source = generator
     else:
         source = noise
         given = validation.check_floating("noise", noise)
-        validation.check_like(given, images)
+        _check_like(given, images)
     if assign:
         used = assign_noise(images, source, batched=batched, **options)
     elif options:
@@ -153,3 +156,11 @@ def _ddpm(times: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
     validation.check_range("t", times, 0, alphas.numel() - 1, "the indices into the schedule")
     kept = alphas[times.long()]
     return kept.sqrt(), (1 - kept).sqrt()
+
+
+def _check_like(noise: Tensor, x: Tensor) -> None:
+    if noise.shape != x.shape or noise.device != x.device:
+        raise ValueError(
+            f"noise must be like x, {tuple(x.shape)} on {x.device}, "
+            f"got {tuple(noise.shape)} on {noise.device}"
+        )

@@ -200,13 +200,14 @@ def fast_assign(
         conditions, condition_weight, condition_share, images.shape[: 1 + batched], images.device
     )
     validation.check_flag("return_stats", return_stats)
-    max_memory = validation.check_max_memory(max_memory)
+    max_memory = _check_max_memory(max_memory)
     if method == "streaming" and soft is not None:
         raise ValueError("conditions cannot be had with method='streaming'")
     if method == "auto" and soft is None and memory.too_large(images, groups, batched, max_memory):
         method = "streaming"
     _warn_if_nothing_can_move(images, groups, batched)
-    if not plain or images.shape[int(batched)] < 2:  # else the solver finds what is not finite
+    solver_looks = plain and soft is None and images.shape[int(batched)] > 1
+    if not solver_looks:  # for what is not finite
         validation.check_finite(images, noises)
     with outside_autocast(images):
         if features is not None:
@@ -215,7 +216,7 @@ def fast_assign(
         sample_shape = images.shape[1 + batched :]
         images, noises = flatten_samples(images, noises, batched)
         if mask is not None:
-            weights = validation.check_mask(mask, sample_shape).reshape(-1)
+            weights = _check_mask(mask, sample_shape).reshape(-1)
             images, noises = weighted(images, noises, weights, metric)
         if not batched:
             images, noises = images[None], noises[None]
@@ -261,3 +262,27 @@ def _warn_if_nothing_can_move(x: Tensor, labels: Tensor | None, batched: bool) -
     if what not in _WARNED:
         _WARNED.add(what)
         warnings.warn(f"with {what} the noise stays as it is: {others}", stacklevel=3)
+
+
+def _check_max_memory(max_memory: object) -> float | None:
+    if max_memory is None:
+        return None
+    value = validation.check_number("max_memory", max_memory, "a number of bytes or None")
+    if not value >= 0:
+        raise ValueError(f"max_memory must not be negative, got {max_memory}")
+    return value
+
+
+def _check_mask(mask: object, sample_shape: torch.Size) -> Tensor:
+    """Non-negative weights of the coordinates, broadcast to the shape of one sample, in float32 or
+    float64."""
+    weights = validation.check_tensor("mask", mask)
+    validation.check_data("mask", weights)
+    if weights.is_complex():
+        raise TypeError(f"mask must have a real dtype, got {weights.dtype}")
+    if not weights.is_floating_point() or weights.dtype.itemsize < 4:
+        weights = weights.to(torch.float32)
+    weights = validation.check_broadcast("mask", weights, sample_shape)
+    if validation.may_look(weights) and bool((weights < 0).any()):
+        raise ValueError("mask must not be negative")
+    return weights

@@ -149,7 +149,7 @@ def _spread(cost: Tensor) -> Tensor:
 
 def _check_costs(cost: Tensor) -> None:
     if bool((cost.isnan() | cost.isneginf()).any()):
-        raise ValueError("cost must not contain NaN or -inf")
+        raise ValueError("cost must not contain NaN or -inf, got some")
     allowed = cost.isfinite()
     if not bool(allowed.any(-1).all() & allowed.any(-2).all()):
         raise ValueError("cost must allow a pair in each row and each column, got some all inf")

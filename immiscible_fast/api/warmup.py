@@ -59,6 +59,9 @@ def warmup(
     validation.check_choice("metric", metric, METRICS)
     validation.check_choice("method", method, METHODS)
     n, dim = validation.check_count("n", n), validation.check_count("dim", dim)
+    device = validation.check_device("device", device)
+    if not isinstance(dtypes, Iterable):
+        raise TypeError(f"dtypes must be a list of torch.dtype, got {type(dtypes).__name__}")
     generator = torch.Generator().manual_seed(0)
     for dtype in [validation.check_dtype("dtypes", dtype) for dtype in dtypes]:
         if on_gpu(torch.empty(0, device=device)):

@@ -97,7 +97,9 @@ def select_noise(
     wide = torch.float64 if images.dtype == torch.float64 else torch.float32
     direction = images.to(wide)
     if center is not None:
-        direction = direction - _checked_center(center, images.shape[1:]).to(images.device, wide)
+        middle = validation.check_floating("center", center)
+        middle = validation.check_broadcast("center", middle, images.shape[1:])
+        direction = direction - middle.to(images.device, wide)
     size = images.shape[1:].numel()
     direction = direction.reshape(len(images), size)
     device = images.device if generator is None else generator.device
@@ -146,16 +148,3 @@ def _nearest(noise: Tensor, direction: Tensor, k: int, generator: torch.Generato
     norm = torch.linalg.vector_norm(noise, dim=1, keepdim=True)
     scale = torch.where(norm > 0, rest.sqrt() / norm, 0)
     return torch.addcmul(noise.mul_(scale), unit, best)
-
-
-def _checked_center(center: object, shape: torch.Size) -> Tensor:
-    tensor = validation.check_floating("center", center)
-    try:
-        tensor = tensor.expand(shape)
-    except RuntimeError as error:
-        raise ValueError(
-            f"center must broadcast to the shape of one sample {tuple(shape)}, "
-            f"got {tuple(tensor.shape)}"
-        ) from error
-    validation.check_values("center", tensor)
-    return tensor

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..validation import check_data, check_tensor
+
 FINE = 2.0**-32  # uniform numbers are multiples of this
 Images: TypeAlias = "Tensor | NDArray[Any] | Dataset[Any]"
 
@@ -38,7 +40,7 @@ class Source:
         if isinstance(images, np.ndarray):
             self.array: Tensor | None = _from_numpy(images)
         else:
-            self.array = images.detach() if isinstance(images, Tensor) else None
+            self.array = check_tensor("images", images) if isinstance(images, Tensor) else None
         if self.array is None and not (
             hasattr(images, "__getitem__") and isinstance(images, Sized)
         ):
@@ -47,6 +49,7 @@ class Source:
                 f"{type(images).__name__}"
             )
         if self.array is not None:
+            check_data("images", self.array)
             if self.array.ndim < 1:
                 raise ValueError("images must have shape (N, ...), got a single number")
             if not (self.array.is_floating_point() or self.array.dtype == torch.uint8):

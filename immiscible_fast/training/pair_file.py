@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,12 @@ class PairFile:
 
     def done(self, epoch: int) -> bool:
         return bool((self.records[epoch, :, 0] == 1).all())
+
+
+def check_path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a path, got {type(path).__name__}")
+    return Path(path)
 
 
 def part_of(target: Path) -> Path:

@@ -105,10 +105,8 @@ class NoisePool:
         if self._max_age is not None and self._max_age < self._size:
             raise ValueError(f"max_age must be at least size, {self._size}, got {max_age}")
         for name, value in (("dtype", dtype), ("score_dtype", score_dtype)):
-            if value is not None and not isinstance(value, torch.dtype):
-                raise TypeError(f"{name} must be a torch.dtype or None, got {type(value).__name__}")
-        if dtype is not None:
-            validation.check_dtype("dtype", dtype)
+            if value is not None:
+                validation.check_dtype(name, value)
         if score_dtype not in (None, torch.float32, torch.bfloat16):
             raise ValueError(f"score_dtype must be float32, bfloat16 or None, got {score_dtype}")
         self._dtype, self._score_dtype = dtype, score_dtype
@@ -147,7 +145,10 @@ class NoisePool:
         validation.check_values("x", images)
         if (labels is not None) != self._labels:
             wanted = "given" if self._labels else "left out"
-            raise ValueError(f"labels must be {wanted} where the pool has labels={self._labels}")
+            got = "none" if labels is None else "some"
+            raise ValueError(
+                f"labels must be {wanted} where the pool has labels={self._labels}, got {got}"
+            )
         if get_worker_info() is not None:
             self._warn("the copies of a NoisePool in workers of a DataLoader hand out equal noise")
         if len(images) == self._size == 1:
@@ -232,11 +233,7 @@ class NoisePool:
         TypeError, ValueError
             If it is another state; nothing is loaded then.
         """
-        if not isinstance(state, dict):
-            raise TypeError(f"state must be a dict, got {type(state).__name__}")
-        if lacking := STATE_KEYS - state.keys():
-            names = ", ".join(sorted(lacking))
-            raise ValueError(f"state must be what state_dict returned, got one without {names}")
+        validation.check_state(state, STATE_KEYS)
         for name, own in (("size", self._size), ("labels", self._labels)):
             if state[name] != own:
                 raise ValueError(f"state must be of a pool with {name}={own}, got {state[name]}")
@@ -245,9 +242,7 @@ class NoisePool:
             raise ValueError(f"state must be of a pool {wanted}, as this one")
         pools: dict[_Key, _Pool] = {}
         for saved in state["pools"]:
-            if lacking := POOL_KEYS - saved.keys():
-                names = ", ".join(sorted(lacking))
-                raise ValueError(f"state must have pools with all they need, got one less {names}")
+            validation.check_state(saved, POOL_KEYS)
             noise, births, mean = (
                 saved[name].clone(memory_format=torch.contiguous_format)
                 for name in ("noise", "births", "mean")

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from .. import validation
+
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # those that launchers set, best first
 
 
@@ -40,7 +42,7 @@ def rank_generator(
     Raises
     ------
     TypeError, ValueError
-        If ``seed`` is no integer, or ``rank`` is no integer or negative.
+        Naming the argument, what it got and what it wants.
 
     Examples
     --------
@@ -48,12 +50,9 @@ def rank_generator(
     >>> bool((torch.randn(4, generator=first) == torch.randn(4, generator=second)).any())
     False
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"seed must be an integer, got {type(seed).__name__}")
-    if rank is None:
-        rank = _own_rank()
-    elif isinstance(rank, bool) or not isinstance(rank, int) or rank < 0:
-        raise ValueError(f"rank must be an integer >= 0 or None, got {rank!r}")
+    seed = validation.check_whole("seed", seed)
+    rank = _own_rank() if rank is None else validation.check_count("rank", rank, least=0)
+    device = validation.check_device("device", device)
     return torch.Generator(device).manual_seed(rank_seed(seed, rank))
 
 
@@ -78,6 +77,7 @@ def ranks_draw_alike(generator: torch.Generator | None = None) -> bool:
     >>> ranks_draw_alike()
     False
     """
+    validation.check_generator(generator)
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return False
     if generator is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
@@ -69,8 +68,8 @@ def assign_many(
     images = [
         validation.check_samples(f"xs[{i}]", x, False) for i, x in enumerate(_several("xs", xs))
     ]
+    validation.check_generator(generator)
     if noises is None:
-        validation.check_generator(generator)
         noises = [draw_like(x, generator) for x in images]
     for name, given in (("noises", noises), ("labels", labels), ("conditions", conditions)):
         if given is not None and len(_several(name, given)) != len(images):
@@ -113,7 +112,7 @@ def _several(name: str, values: object) -> Sequence[Any]:
 
 def _numbers(name: str, values: Any, x: Tensor) -> Tensor:
     """Labels or conditions of the images ``x`` as a tensor; more is checked when it is joined."""
-    numbers = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
+    numbers = validation.check_numbers(name, values)
     if numbers.shape[:1] != x.shape[:1]:
         shape = tuple(numbers.shape)
         raise ValueError(f"{name} must have one entry for each of {len(x)} images, got {shape}")

@@ -24,7 +24,7 @@ from ..choices import DEFAULT_TOL
 from ..metrics import METRICS, Metric
 from ..progress import shown_steps
 from .items import Images, Source, item_noise
-from .pair_file import FORMAT, PairFile, written_once
+from .pair_file import FORMAT, PairFile, check_path, written_once
 
 EXACT_UP_TO = 4096  # images in a shard that are solved exactly, with their cost matrix
 PROBES = 4  # numbers of the first noise that are kept, to know it again
@@ -124,6 +124,7 @@ def pair_dataset(
     shards = -(-size // largest)
     epochs = validation.check_count("epochs", epochs)
     validation.check_flag("background", background)
+    validation.check_flag("progress", progress)
     groups = None if labels is None else validation.check_labels(labels, torch.Size([size]))
     header = {
         "format": FORMAT,
@@ -137,7 +138,7 @@ def pair_dataset(
         "labels": None if groups is None else hashlib.sha256(groups.numpy().tobytes()).hexdigest(),
         "probe": item_noise(seed, 0, source.shape).reshape(-1)[:PROBES].tolist(),
     }
-    target = Path(path).absolute()  # whatever folder the program goes to meanwhile
+    target = check_path(path).absolute()  # whatever folder the program goes to meanwhile
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path must be in a folder that exists, got {path}")
     shown = progress and not background
@@ -230,7 +231,7 @@ class PairedDataset(Dataset[Any]):
         image: str | int | None = None,
     ) -> None:
         self._source = Source(images, image)
-        self.path = Path(path)
+        self.path = check_path(path)
         self._filling: _Filling | None = None
         self._file: PairFile | None = PairFile(self.path)
         self._header = self._file.header
@@ -249,9 +250,7 @@ class PairedDataset(Dataset[Any]):
         """Go on with the noise of another epoch; after the last comes the first again. Waits for
         an epoch that ``pair_dataset(background=True)`` is still to assign, and raises what it did;
         ValueError, if nothing in this process assigns it."""
-        number = validation.check_whole("epoch", epoch)
-        if number < 0:
-            raise ValueError(f"epoch must not be negative, got {epoch}")
+        number = validation.check_count("epoch", epoch, least=0)
         epoch = number % int(self._header["epochs"])
         if self._filling is not None and not self._opened().done(epoch):
             self._filling.wait(epoch)
@@ -342,6 +341,7 @@ def _pair(
 ) -> tuple[NDArray[np.int64], float, float, float]:
     """(index, cost before, cost after, gap) of one shard."""
     x = source.samples(items)
+    validation.check_values("images", x)
     noise = torch.empty(x.shape)
     for row, item in enumerate(items):
         noise[row] = torch.from_numpy(item_noise(seed, int(item), source.shape, epoch))

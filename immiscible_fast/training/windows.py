@@ -17,6 +17,8 @@ from .together import assign_many, draw_like
 Batch = TypeVar("Batch")
 Place: TypeAlias = str | int | Callable[[Any], Any]
 
+STATE_KEYS = frozenset({"start", "given", "windows", "ended", "generator", "loader"})
+
 
 def windowed(
     loader: Iterable[Batch],
@@ -123,6 +125,13 @@ class AssignedLoader(Generic[Batch]):
         generator: torch.Generator | None,
         options: OptionsOfAll,
     ) -> None:
+        if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
+            raise TypeError(f"loader must be iterable, got {type(loader).__name__}")
+        for name, place in places.items():
+            if place is not None and not (isinstance(place, (str, int)) or callable(place)):
+                raise TypeError(
+                    f"{name} must be a key, an index or a function, got {type(place).__name__}"
+                )
         self._loader, self._steps = loader, validation.check_count("steps", steps)
         self._generator = validation.check_generator(generator)
         self._images, self._options = places["images"], options
@@ -204,9 +213,7 @@ class AssignedLoader(Generic[Batch]):
             If this is no such state, or there is no ``generator`` to be set. The loop itself
             raises if the loader has fewer batches than the state.
         """
-        lacking = {"start", "given", "windows", "ended", "generator", "loader"} - set(state)
-        if lacking:
-            raise ValueError(f"state must have what state_dict gives, lacks {', '.join(lacking)}")
+        validation.check_state(state, STATE_KEYS)
         if self._generator is None:
             raise ValueError("generator must be given to windowed or prefetch to load their state")
         self._generator.set_state(state["generator"])
@@ -287,8 +294,8 @@ def _images_of(batch: Any, place: Place | None) -> Tensor:
     if place is None:
         if not isinstance(batch, Tensor) and not (isinstance(batch, (tuple, list)) and batch):
             raise TypeError(
-                "images must say where a batch has them, by a key, an index or a function: this "
-                f"one is a {type(batch).__name__}"
+                "images must say where a batch has them, by a key, an index or a function: got a "
+                f"batch of type {type(batch).__name__}"
             )
         found = batch if isinstance(batch, Tensor) else batch[0]
     else:
