@@ -251,6 +251,8 @@ def check_numbers(name: str, values: object) -> Tensor:
     array = np.asarray(values)
     if array.dtype.kind not in "iubf":
         raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
+    if array.shape == (0,):  # an empty list, which is not to make floats of others
+        array = array.astype(np.int64)
     return torch.from_numpy(array)
 
 

@@ -254,6 +254,7 @@ CASES = [
     case(ValueError, "must come with conditions", fast_assign, X, X, condition_share=0.5),
     case(ValueError, "xs.1. and noises.1.", assign_many, [X, X], [X, X[:1]]),
     case(TypeError, "unexpected keyword .*'metric'", assign_many, [X], metrc="dot"),
+    case(ValueError, "have equal trailing", assign_many, [X, X], conditions=[X, X[:, :2]]),
     case(TypeError, "unexpected keyword", windowed, [X], 1, lables=1),
     case(ValueError, "score_dtype must be float32, bfl", NoisePool, 4, score_dtype=torch.float16),
     case(ValueError, "take torchcfm", OTPlanSampler, "partial"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import threading
+import weakref
 
 import pytest
 import torch
@@ -111,6 +112,49 @@ def test_what_the_assignment_raises_comes_after_the_windows_before_it(loop, rng)
     assert same(flat(got), flat(list(windowed(batches[:4], 2, generator=generator(1)))))
 
 
+class Reading:
+    """An iterator of batches that can be asked whether somebody still has it."""
+
+    def __init__(self, batches):
+        self.batches = iter(batches)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        batch = next(self.batches)
+        if batch is None:
+            raise LoaderError
+        return batch
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("bad", [None, torch.tensor([[float("nan")]])])
+def test_after_an_error_the_loader_is_let_go_at_once(loop, bad, rng):
+    """And its processes with it, not when garbage is collected."""
+    gc.disable()
+    try:
+        loader = Reading([*batches_of(rng, 3, 3, 3), bad])
+        gone = weakref.ref(loader)
+        with pytest.raises((LoaderError, ValueError)) as caught:
+            for _ in LOOPS[loop](loader, 2, generator=generator(1)):
+                pass
+        del caught, loader
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_two_loops_at_once_each_see_all(loop, rng):
+    batches = batches_of(rng, *[3] * 7)
+    both = LOOPS[loop](batches, 3, generator=generator(1))
+    first, second = iter(both), iter(both)
+    found = [take(first, 2), take(second, 4), [*first], [*second]]
+    assert same([x for x, _ in found[0] + found[2]], batches)
+    assert same([x for x, _ in found[1] + found[3]], batches)
+
+
 def test_breaking_failing_and_forgetting_end_the_thread(rng):
     batches = batches_of(rng, *[3] * 6)
     for _ in prefetch(batches, steps=2):
@@ -202,6 +246,23 @@ while alive := any("immiscible" in thread.name for thread in threading.enumerate
 print(alive)
 """
     assert run(program, "default").split() == ["True", "True", "True", "False"]
+
+
+@pytest.mark.parametrize("loader", [list, Stateful])
+@pytest.mark.parametrize("second", range(3))
+def test_windows_that_are_not_read_again_before_the_next_state_are_not_forgotten(
+    loader, second, rng
+):
+    """prefetch had read two, and windowed, which goes on from there, has read one of these."""
+    batches, got = batches_of(rng, *[3] * 5), []
+    want = list(windowed(batches, 2, generator=generator(1)))
+    loop = prefetch(loader(batches), steps=2, generator=generator(1))
+    for limit in (1, second, 5):
+        got += take(iter(loop), limit)
+        state = loop.state_dict()
+        loop = windowed(loader(batches), 2, generator=generator(0))
+        loop.load_state_dict(state)
+    assert same(flat(got), flat(want))
 
 
 @pytest.mark.parametrize("trial", range(20))

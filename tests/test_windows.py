@@ -59,7 +59,10 @@ def test_gradients_to_the_noise_are_kept(rng):
 
 def test_nothing_is_assigned_to_nothing():
     assert assign_many([]) == []
-    assert [z.shape for z in assign_many([torch.ones(0, 3), torch.ones(2, 3)])] == [(0, 3), (2, 3)]
+    xs = [torch.ones(0, 3), torch.ones(2, 3)]
+    for options in ({}, {"labels": [[], [0, 0]]}, {"conditions": [[], [0, 1]]}):
+        weight = {"condition_weight": 1.0} if "conditions" in options else {}
+        assert [z.shape for z in assign_many(xs, **options, **weight)] == [(0, 3), (2, 3)]
 
 
 def test_a_window_is_what_assign_many_gives_and_the_last_may_be_short(rng):
@@ -153,3 +156,38 @@ def test_a_loader_with_a_state_of_its_own_is_told_to_go_on(rng):
     rest = list(loop)
     assert resumed.read == [3, 4, 5, 6]  # what was before its window is not read again
     assert same([z for pair in rest for z in pair], [z for pair in want[4:] for z in pair])
+
+
+class Epochs(Stateful):
+    """One that notes in its state which epoch it is in, and begins the next when it is iterated."""
+
+    def __init__(self, batches):
+        super().__init__(batches)
+        self.epoch = -1
+
+    def __iter__(self):
+        self.epoch += not self.resumes
+        self.resumes = False
+        return iter(self.batches[self.epoch :])
+
+    def state_dict(self):
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state):
+        self.epoch, self.resumes = state["epoch"] + 1, True
+
+
+def test_a_loader_that_was_at_its_end_begins_the_next_epoch(rng):
+    batches = batches_of(rng, *[3] * 4)
+    loop = windowed(Epochs(batches), 3, generator=generator(5))
+    pairs = iter(loop)
+    take(pairs, 4)
+    state = loop.state_dict()
+    assert not list(pairs)
+    want = list(loop)
+    resumed = windowed(Epochs(batches), 3, generator=generator(0))
+    resumed.load_state_dict(state)
+    assert not list(resumed)
+    rest = list(resumed)
+    assert same([z for pair in rest for z in pair], [z for pair in want for z in pair])
+    assert same([x for x, _ in rest], batches[1:])

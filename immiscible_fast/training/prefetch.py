@@ -90,18 +90,19 @@ class PrefetchingLoader(AssignedLoader[Batch]):
             # owner is, and a pool that is interrupted while it starts a thread forgets it.
             threaded = _starts(worker)
             ahead, error = _next(windows)
-            finish = self._begin(ahead, worker if threaded else None, streams)
+            begun = [self._begin(ahead, worker if threaded else None, streams)]
             while ahead is not None:
-                window, ready = ahead, finish
+                window = ahead
                 if error is None:
                     ahead, error = _next(windows)
-                    finish = self._begin(ahead, worker if threaded else None, streams)
+                    begun.append(self._begin(ahead, worker if threaded else None, streams))
                 else:
                     ahead = None
-                yield window, ready()
+                yield window, begun.pop(0)()
             if error is not None:
                 raise error
         finally:  # which a collection of garbage may run in the worker itself
+            error = None  # whose traceback and this frame would keep each other, and the loader
             worker.shutdown(wait=current_thread() is owner, cancel_futures=True)
 
     def _begin(

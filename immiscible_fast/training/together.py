@@ -82,7 +82,7 @@ def assign_many(
     for members in together.values():
         x, noise = (_joined([batches[i] for i in members]) for batches in (images, noises))
         others = {
-            name: _joined([_numbers(name, given[i], images[i]) for i in members])
+            name: _alike(name, [_numbers(name, given[i], images[i]) for i in members])
             for name, given in (("labels", labels), ("conditions", conditions))
             if given is not None
         }
@@ -117,6 +117,13 @@ def _numbers(name: str, values: Any, x: Tensor) -> Tensor:
         shape = tuple(numbers.shape)
         raise ValueError(f"{name} must have one entry for each of {len(x)} images, got {shape}")
     return numbers.to(x.device, non_blocking=True)
+
+
+def _alike(name: str, parts: list[Tensor]) -> Tensor:
+    if len({part.shape[1:] for part in parts}) > 1:
+        shapes = " and ".join(str(tuple(part.shape)) for part in parts)
+        raise ValueError(f"{name} must have equal trailing sizes in all batches, got {shapes}")
+    return _joined(parts)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -65,13 +66,15 @@ def windowed(
 
     Notes
     -----
-    ``steps`` batches are read before the first of them is given, and no more. What the loader
-    raises comes after the batches before it, which are assigned without it.
+    ``steps`` batches are read before the first of them is given, and no more: a loader must not
+    write the next one into the memory of the last. What it raises comes after the batches before
+    it, which are assigned without it.
 
     ``state_dict()`` after a batch and ``load_state_dict`` before the next loop go on behind that
     batch, with the same bits. A loader that has these methods itself is told to go on, too; of
     another one, which has to give the same batches in the same order, those before are read and
-    dropped. ``generator`` should draw nothing for the loader.
+    dropped. ``generator`` should draw nothing for the loader. Lightning saves that state with the
+    model's by itself, and so wants a ``generator`` here.
 
     Examples
     --------
@@ -114,6 +117,19 @@ class Mark(NamedTuple):
     loader: Any  # its state before, if it has any
 
 
+@dataclass
+class Progress:
+    """How far one iteration is."""
+
+    start: int = 0  # batches of this epoch before the windows in ``marks``
+    given: int = 0  # batches of these windows that were given
+    ended: bool = False  # whether the loader has no more batches for this epoch
+    marks: list[Mark] = field(default_factory=list)  # of windows that were read and not given whole
+    known: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # a state's, that are to be read again
+
+
 class AssignedLoader(Generic[Batch]):
     """Pairs ``(batch, noise)`` of a loader; see ``windowed`` and ``prefetch``, which make it."""
 
@@ -139,10 +155,7 @@ class AssignedLoader(Generic[Batch]):
         self._others = {name: place for name, place in others if place is not None}
         inner = getattr(loader, "base_dataloader", loader)  # accelerate's has the methods always
         self._stateful = hasattr(inner, "state_dict") and hasattr(inner, "load_state_dict")
-        self._start = 0  # batches of this epoch before the windows in ``_marks``
-        self._given = 0  # batches of these windows that were given
-        self._marks: list[Mark] = []  # of the windows that were read and not yet given whole
-        self._ended = False  # whether the loader has no more batches for this epoch
+        self._progress = Progress()  # of the iteration that began last
         self._resume: dict[str, Any] | None = None
 
     def __len__(self) -> int:
@@ -150,16 +163,19 @@ class AssignedLoader(Generic[Batch]):
 
     def __iter__(self) -> Iterator[tuple[Batch, Tensor]]:
         state = self._resume or {"start": 0, "given": 0, "windows": [], "ended": False}
-        skipped = state["given"]
-        for window, noises in self._assigned(self._windows(state)):
+        known = list(state["windows"])
+        progress = Progress(state["start"], state["given"], state["ended"], known=known)
+        self._progress, self._resume = progress, None
+        skipped = progress.given
+        for window, noises in self._assigned(self._windows(state, progress)):
             for batch, noise in islice(zip(window.batches, noises, strict=True), skipped, None):
-                self._given += 1
-                if self._given == self._marks[0].size:
-                    self._start, self._given = self._start + self._given, 0
-                    del self._marks[0]
+                progress.given += 1
+                if progress.given == progress.marks[0].size:
+                    progress.start, progress.given = progress.start + progress.given, 0
+                    del progress.marks[0]
                 yield batch, noise
             skipped = 0
-        self._start, self._ended = 0, False  # of the next epoch
+        progress.start, progress.ended = 0, False  # of the next epoch
 
     def _assigned(self, windows: Iterator[Window]) -> Iterator[tuple[Window, list[Tensor]]]:
         for window in windows:
@@ -186,14 +202,16 @@ class AssignedLoader(Generic[Batch]):
             raise ValueError("generator must be given to windowed or prefetch to save their state")
         if self._resume is not None:
             return {**self._resume, "generator": self._generator.get_state()}
+        progress, loader = self._progress, cast(Any, self._loader)
+        marks = progress.marks
         if self._stateful:
-            loader: Any = self._loader
-            state = self._marks[0].loader if self._marks else loader.state_dict()
+            state = marks[0].loader if marks else loader.state_dict()
+        read = [{"size": mark.size, "generator": mark.generator} for mark in marks]
         return {
-            "start": self._start,
-            "given": self._given,
-            "windows": [{"size": mark.size, "generator": mark.generator} for mark in self._marks],
-            "ended": self._ended and not self._marks,
+            "start": progress.start,
+            "given": progress.given,
+            "windows": read + progress.known,
+            "ended": progress.ended and not marks,
             "generator": self._generator.get_state(),
             "loader": state if self._stateful else None,
         }
@@ -209,7 +227,7 @@ class AssignedLoader(Generic[Batch]):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If this is no such state, or there is no ``generator`` to be set. The loop itself
             raises if the loader has fewer batches than the state.
         """
@@ -219,33 +237,33 @@ class AssignedLoader(Generic[Batch]):
         self._generator.set_state(state["generator"])
         self._resume = dict(state)
 
-    def _windows(self, state: dict[str, Any]) -> Iterator[Window]:
+    def _windows(self, state: dict[str, Any], progress: Progress) -> Iterator[Window]:
         """Read, and draw the noise of, one window after another; what the loader raises comes
         after what it gave."""
-        self._start, self._given, self._marks = state["start"], state["given"], []
-        self._resume, self._ended = None, state["ended"]
         batches = self._batches(state)
-        if self._ended:
+        if progress.ended:
             return
-        known = iter(state["windows"])
         while True:
-            mark = self._mark(next(known, None))
+            mark = self._mark(progress.known.pop(0) if progress.known else None)
             window, error = self._read(batches, mark.size)
-            self._ended = error is None and len(window.batches) < mark.size
+            progress.ended = error is None and len(window.batches) < mark.size
             if window.batches:
-                self._marks.append(mark._replace(size=len(window.batches)))
+                progress.marks.append(mark._replace(size=len(window.batches)))
                 self._draw(window, mark)
                 yield window
             if error is not None:
-                raise error
-            if self._ended:
+                try:
+                    raise error
+                finally:  # else its traceback and this frame would keep each other, and the loader
+                    error = None
+            if progress.ended:
                 return
 
     def _batches(self, state: dict[str, Any]) -> Iterator[Batch]:
         if self._stateful and "loader" in state:
             loader: Any = self._loader
-            loader.load_state_dict(state["loader"])
-            return iter(self._loader)
+            loader.load_state_dict(state["loader"])  # for the next iteration
+            return iter(() if state["ended"] else self._loader)
         batches, start = iter(self._loader), state["start"]
         found = sum(1 for _ in islice(batches, start))
         if found < start:
