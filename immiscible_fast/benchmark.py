@@ -21,19 +21,13 @@ from torch import Tensor
 
 from .api.fast_assign import fast_assign
 from .api.solve_assignment import solve_assignment
-from .choices import Method
+from .choices import PEERS, Method
 from .progress import shown_steps
 from .types import Assignment
 
 TODAY = "cdist + scipy"
 CENTRED = "centred + scipy"
 OWN: tuple[Method, ...] = ("exact", "auction", "sinkhorn")
-PEERS = {  # package to install, module, and what is called there
-    "lapjv": ("lapjv", "lapjv", "lapjv"),
-    "lapx": ("lapx", "lap", "lapjvr"),
-    "pot": ("POT", "ot", "emd"),
-    "torchcfm": ("torchcfm", "torchcfm.optimal_transport", "OTPlanSampler"),
-}
 METHODS = (*OWN, TODAY, CENTRED, *PEERS)
 DEFAULT_METHODS = ("exact", "auction", TODAY, CENTRED)
 PRODUCT = "distance product"  # timed in turn with the methods

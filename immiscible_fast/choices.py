@@ -11,4 +11,12 @@ Schedule = Literal["flow"]
 METHODS: tuple[Method, ...] = get_args(Method)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
+# Other packages that users may compare with: what to install, the module, what is called there.
+PEERS = {
+    "lapjv": ("lapjv", "lapjv", "lapjv"),
+    "lapx": ("lapx", "lap", "lapjvr"),
+    "pot": ("POT", "ot", "emd"),
+    "torchcfm": ("torchcfm", "torchcfm.optimal_transport", "OTPlanSampler"),
+}
+
 DEFAULT_TOL = 0.01  # standard deviations of the doubly centred costs

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
-from .choices import METHODS
+from .choices import METHODS, PEERS
 from .demo.settings import DemoSettings, OptionError
 
 DEMO_PACKAGES = {
@@ -26,7 +26,6 @@ example:
   python -m immiscible_fast demo --seeds 1 --steps 1000
   python -m immiscible_fast demo --data ~/photos --output output/photos
 """
-BENCH_PEERS = {"lapjv": "lapjv", "lapx": "lap", "pot": "ot", "torchcfm": "torchcfm"}  # modules
 BENCH_EXAMPLE = """\
 methods, by default all of the first three lines (sinkhorn on a GPU only):
   exact, auction, sinkhorn   of this package
@@ -117,8 +116,9 @@ def _method_name(text: str) -> str:
 
 def _peers() -> str:
     """Optional methods of the bench, by whether they are installed."""
-    here = [name for name, module in BENCH_PEERS.items() if importlib.util.find_spec(module)]
-    absent = [name for name in BENCH_PEERS if name not in here]
+    packages = {name: module.partition(".")[0] for name, (_, module, _) in PEERS.items()}
+    here = [name for name, package in packages.items() if importlib.util.find_spec(package)]
+    absent = [name for name in PEERS if name not in here]
     lines = [f"{', '.join(here):<26} other packages, installed here"] if here else []
     lines += [f"{', '.join(absent):<26} other packages, not installed"] if absent else []
     return "\n  ".join(lines)

@@ -3,7 +3,7 @@
 1. Some are ``factor`` x.y, of samples as they are or ``prepared``, but for terms of a row or of a
    column alone, which change no assignment of n to n. What solves takes that product for the
    costs, of samples less their means where digits would be lost.
-2. The others are norms |x - y| of an ``order``, 1 or 2.
+2. The others are norms |x - y| of an ``order``.
 """
 
 from __future__ import annotations
@@ -130,6 +130,6 @@ def weighted(x: Tensor, noise: Tensor, weights: Tensor, metric: str) -> tuple[Te
     largest = weights.max()
     relative = weights / torch.where(largest > 0, largest, torch.ones_like(largest))
     dtype = working_dtype(x, noise)
-    scale = relative if METRICS[metric].order == 1 else relative.sqrt()
+    scale = relative ** (1 / METRICS[metric].order)
     scale = scale.to(device=x.device, dtype=dtype, non_blocking=True)
     return x.to(dtype) * scale, noise.to(dtype) * scale

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-METRICS = ("sqeuclidean", "euclidean", "dot", "cosine", "manhattan")
+from immiscible_fast.metrics import METRICS  # noqa: F401
+
 METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

@@ -123,11 +123,6 @@ def test_interrupt_ends_quietly(monkeypatch):
     assert run("doctor") == 130
 
 
-def test_the_command_line_knows_the_methods_of_the_bench():
-    peers = {name: module.split(".")[0] for name, (_, module, _) in benchmark.PEERS.items()}
-    assert peers == cli.BENCH_PEERS
-
-
 def test_doctor_reports_every_method_version_and_cache(capsys):
     assert run("doctor") == 0
     printed = capsys.readouterr().out

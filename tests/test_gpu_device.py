@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from samples import assert_bijection
+from samples import METRICS, assert_bijection
 
 if not torch.cuda.is_available():
     pytest.skip("needs a GPU", allow_module_level=True)
@@ -53,7 +53,7 @@ def test_no_call_waits(never_waiting, n, method):
         assert bool(answer.converged.all())
 
 
-@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "dot", "cosine", "manhattan"])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_no_metric_or_dtype_waits(never_waiting, metric, dtype):
     x, noise = randn(65, 3, 8, dtype=dtype), randn(65, 3, 8, dtype=dtype)

@@ -9,23 +9,13 @@ import pytest
 import torch
 from checks import assert_exact, optimum
 from families import LISTED
+from samples import DTYPES as FLOATS
+from samples import METHODS, METRICS
 
 from immiscible_fast import assign_noise, diffuse, fast_assign, pairwise_cost, solve_assignment
 
-METHODS = ("auto", "exact", "auction", "sinkhorn", "scipy")
-METRICS = ("sqeuclidean", "euclidean", "dot", "cosine", "manhattan")
-DTYPES = (
-    torch.float16,
-    torch.bfloat16,
-    torch.float32,
-    torch.float64,
-    torch.int8,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.uint8,
-    torch.bool,
-)
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
+DTYPES = (*FLOATS, *INTEGERS)
 
 
 def same(first, second):
