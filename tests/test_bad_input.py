@@ -189,7 +189,7 @@ def test_wrong_values_are_refused_in_the_name_of_the_argument(call, name, tmp_pa
         pair_dataset(X, seed=0, path=given["path"])
     if call not in SEVERAL:
         given = {**given, **BESIDE.get(name, {})}
-    for value in refused.get(name, REFUSED.get(name)):
+    for value in refused[name] if name in refused else REFUSED[name]:
         with pytest.raises((TypeError, ValueError), match=rf"(?s)\b{name}\b.* (got|not) "):
             answer = call(**{**given, name: value})
             list(answer) if call in (windowed, prefetch) else pytest.fail(f"{value} is taken")
