@@ -7,9 +7,11 @@ from typing import Literal, get_args
 
 Method = Literal["auto", "exact", "auction", "sinkhorn", "scipy", "streaming"]
 Schedule = Literal["flow"]
+Score = Literal["dot", "euclidean"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+SCORES: tuple[Score, ...] = get_args(Score)
 
 # Other packages that users may compare with: what to install, the module, what is called there.
 PEERS = {

@@ -18,7 +18,7 @@ PROGRAM = """
 import numpy as np
 import torch
 from immiscible_fast import assign_noise, diffuse, fast_assign, linear_sum_assignment
-from immiscible_fast import pairwise_cost, solve_assignment
+from immiscible_fast import pairwise_cost, prefetch, solve_assignment, windowed
 x = torch.zeros(4, 2)
 t = torch.zeros(4)
 
@@ -31,6 +31,8 @@ pairwise_cost(x, x, metric="manhattan")
 solve_assignment(x, method="sinkhorn").index.cpu()
 linear_sum_assignment([[1.0, 2.0]])[0].astype(np.int32)
 linear_sum_assignment(x)[1].cpu()
+windowed([x], 2, metric="dot")
+prefetch([x], steps=2, labels=1, method="exact")
 """
 MISTAKES = """
 fast_assign(x, x, metrc="dot")
@@ -46,6 +48,8 @@ pairwise_cost(x, x, metric="l2")
 solve_assignment(x, method="exacct")
 linear_sum_assignment(x)[1].astype(np.int32)
 linear_sum_assignment([[1.0, 2.0]])[0].cpu()
+windowed([x], 2, metrc="dot")
+prefetch([x], step=2)
 """
 # Torch's own types take a minute to read.
 TORCH = """

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from .. import validation
+from ..choices import SCORES, Score
 from ..products import normalized
-
-SCORES = ("dot", "euclidean")
 
 
 @torch.no_grad()
@@ -28,7 +27,7 @@ def select_noise(
     x: Tensor,
     k: int,
     *,
-    score: str = "dot",
+    score: Score = "dot",
     center: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
