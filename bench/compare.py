@@ -3,6 +3,9 @@
     python -m bench.compare headline                  # see GROUPS in bench/cases.py
     python -m bench.compare shapes --families boxes --n 1000
     python -m bench.compare headline --before ../older    # and an older checkout in the same turns
+    python -m bench.compare shapes --minutes 12 --add     # what today's file lacks, a piece of it
+
+The file is written after each problem.
 
 All get the same problem. Each method first solves it once or twice, untimed, and its answer is
 judged: one that promises the optimum and misses it is no peer. Turns, in another order each time,
@@ -188,6 +191,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--families", nargs="+", metavar="NAME", help="of the group's, these")
     parser.add_argument("--n", nargs="+", type=int, help="of the group's sizes (n + m), these")
     parser.add_argument("--seconds", type=float, default=3.0, help="for the turns of a problem")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no problem later")
+    parser.add_argument("--add", action="store_true", help="to the file of today, what it lacks")
     parser.add_argument("--threads", type=int, help="for all libraries; default: the group's")
     parser.add_argument("--before", type=Path, metavar="DIR", help="an older checkout of ours")
     parser.add_argument("--out", type=Path, help="folder, default: bench/results/<group>")
@@ -199,12 +204,24 @@ def main(argv: list[str] | None = None) -> int:
     methods = list(group.methods)
     if options.before:
         methods.append(Method("before", Older(options.before), "before", exact=False))
-    rows = []
+    begin = time.monotonic()
+    folder = options.out or record.RESULTS / options.group
+    content: dict[str, Any] = {"peers": peers.inventory(methods), "ours": group.ours}
+    rows: list[record.Row] = record.of_today(folder).get("rows", []) if options.add else []
+    there = {tuple(row["case"]) for row in rows}
     skipped: dict[str, dict[str, str]] = {}
-    for case in group.cases:
+    for row in rows:
+        for name, ms in row["ms"].items():
+            if ms > 1e3 * LIMIT and name != group.ours:
+                skipped.setdefault(row["case"][0], {})[name] = f"too slow at n = {row['n']}"
+    missing = 0
+    for case in dict.fromkeys(group.cases):
         if options.families and case[0] not in options.families:
             continue
-        if options.n and group.size(case) not in options.n:
+        if (options.n and group.size(case) not in options.n) or case in there:
+            continue
+        if time.monotonic() - begin > 60 * options.minutes:
+            missing += 1
             continue
         row = side_by_side(
             group.given(*case),
@@ -214,12 +231,13 @@ def main(argv: list[str] | None = None) -> int:
             hopeless=group.hopeless,
             skipped=skipped.setdefault(case[0], {}),
         )
-        rows.append(row)
+        rows.append(row | {"case": case})
+        record.save(folder, **content, rows=rows)
         print(line(row, group.ours), flush=True)
-    result = {"ours": group.ours, "rows": rows}
-    print(tables.of_group(options.group, result))
-    found = peers.inventory(methods)
-    print(record.save(options.out or record.RESULTS / options.group, peers=found, **result))
+    print(tables.of_group(options.group, {"ours": group.ours, "rows": rows}))
+    print(record.save(folder, **content, rows=rows))
+    if missing:
+        print(f"{missing} problems are left for --add")
     return 0
 
 

@@ -4,10 +4,11 @@ A result is one JSON file in ``bench/results/<group>/<date>-<device>.json``: "cr
 (with "+" if the library differs from it), "device", "versions", and what the group measured.
 
 A comparison (``bench.compare``) has "rows", one for each problem: "family", "n", "m" (columns),
-"batch", "dim", "dtype"; "ms", the median of each method; "share" of the gain where it is not all of
-it; "gap_sd", our proven gap; "left_out", why a method was not compared; "fastest_peer", the exact
-one, and "ratio", our time over its time. ``comparison`` gives that of a group, also from the files
-of the suite and the benches that there were until November 2026.
+"batch", "dim", "dtype"; "case", by which its group knows it; "ms", the median of each method;
+"share" of the gain where it is not all of it; "gap_sd", our proven gap; "left_out", why a method
+was not compared; "fastest_peer", the exact one, and "ratio", our time over its time. ``comparison``
+gives that of a group, also from the files of the suite and the benches that there were until
+November 2026.
 """
 
 from __future__ import annotations
@@ -61,11 +62,22 @@ def save(folder: Path, device: dict[str, Any] | None = None, **content: Any) -> 
     device = device or device_facts("cpu", torch.get_num_threads())
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     head = {"created": now, "commit": commit(), "device": device, "versions": versions()}
-    path = folder / f"{now[:10]}-{slug(device)}.json"
+    path = path_of(folder, device)
     write({**head, **content}, path)
     if head["commit"].endswith("+") and path.resolve().is_relative_to(RESULTS):
         print(f"warning: {path} was measured on a library that no commit holds", file=sys.stderr)
     return path
+
+
+def path_of(folder: Path, device: dict[str, Any]) -> Path:
+    return folder / f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{slug(device)}.json"
+
+
+def of_today(folder: Path) -> Result:
+    """What ``save`` wrote today on this machine, at this commit; empty, if there is none."""
+    path = path_of(folder, device_facts("cpu", torch.get_num_threads()))
+    found: Result = json.loads(path.read_text()) if path.exists() else {}
+    return found if found.get("commit") == commit() else {}
 
 
 def write(result: Result, path: Path) -> None:
