@@ -78,20 +78,19 @@ def linear_sum_assignment(
     >>> len(row_ind), int(cost[row_ind, col_ind].max())
     (1, 0)
     """
-    limit = _check_cost_limit(cost_limit, maximize)
-    if isinstance(cost_matrix, Tensor):
-        return _tensor_assignment(cost_matrix, maximize, limit)
-    costs = np.asarray(cost_matrix)
-    _check_matrix(costs.ndim, (2,))
+    limit = np.inf if cost_limit is None else _check_cost_limit(cost_limit, maximize)
+    costs = cost_matrix
+    if type(costs) is not np.ndarray:
+        if isinstance(costs, Tensor):
+            return _tensor_assignment(costs, maximize, limit)
+        costs = np.asarray(costs)
+    if costs.ndim != 2:
+        _check_matrix(costs.ndim, (2,))
     if costs.dtype not in FLOATS:
         _check_numerical(costs)
         short = costs.dtype.kind == "f" and costs.dtype.itemsize <= 4
         costs = costs.astype(np.float32 if short else np.float64)
-    index = ops.array_columns(costs[None], maximize, limit)[0]
-    if limit == np.inf and costs.shape[0] <= costs.shape[1]:
-        return np.arange(len(index)), index
-    rows = (index >= 0).nonzero()[0]
-    return rows, index[rows]
+    return ops.array_pairs(costs, maximize, limit)
 
 
 def batch_linear_assignment(cost: Tensor, *, cost_limit: float | None = None) -> Tensor:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .cpu import backend as cpu
@@ -58,9 +56,7 @@ def columns(cost: Tensor, maximize: bool, limit: float, *, check: bool) -> Tenso
     return backend(cost).columns(cost, maximize, limit, check)
 
 
-def array_columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> NDArray[np.int64]:
-    """The same of an array, float32 or float64."""
-    return cpu.array_columns(costs, maximize, limit)
+array_pairs = cpu.array_pairs  # nothing traces arrays
 
 
 def pairwise_cost(x: Tensor, y: Tensor, metric: str) -> Tensor:

@@ -6,12 +6,12 @@ import heapq
 
 import numpy as np
 import pytest
-from immiscible_fast.kernels.cpu import heap, scans, vector
+from immiscible_fast.kernels.cpu import heap, passes, scans, vector
 from immiscible_fast.kernels.cpu.certificate import certificate
 from immiscible_fast.kernels.cpu.work import SLOTS, Work
 from numba import njit
 
-WIDTHS = (*range(16, 131), 1000)
+WIDTHS = (*range(16, 131), vector.LONG, 1000)
 TYPES = (("float32", "float32"), ("float64", "float64"), ("float32", "float64"))  # costs, prices
 FLAVOURS = ("distinct", "tied", "forbidden", "mostly forbidden")
 
@@ -29,6 +29,11 @@ def collect(cost, i, price, limit, index, value, q):
 @njit
 def top2(cost, i, price):
     return scans.row_top2(cost, i, price)
+
+
+@njit
+def survey(cost, i, zeros):
+    return passes.row_survey(cost, i, zeros)
 
 
 @njit
@@ -100,6 +105,21 @@ def test_row_top2_finds_minima_and_ties_in_every_place(types, rng):
             cost[1, other] = -1.0
             assert top2(cost, 1, price)[0] == -1.0
             assert top2(cost, 1, price)[2] == min(j, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_row_survey_finds_sizes_both_minima_and_what_is_no_cost(dtype, rng):
+    for cost, price, _ in cases(rng, (dtype, dtype)):
+        for row in (cost[1].copy(), -np.sort(cost[1]), np.sort(-cost[1])[::-1]):
+            if not (row > -np.inf).all():  # forbidden, and turned
+                row = np.where(row > -np.inf, row, np.inf)
+            cost[1] = row
+            size, first, second, column = survey(cost, 1, price)
+            assert size == np.abs(row[np.isfinite(row)]).max(initial=0)
+            assert (first, second) == tuple(np.sort(row)[:2])
+            assert column == (row.argmin() if first < np.inf else -1)
+            cost[1, rng.integers(row.size)] = rng.choice([np.nan, -np.inf])
+            assert np.isnan(survey(cost, 1, price)[0])
 
 
 @pytest.mark.parametrize("types", TYPES)

@@ -17,6 +17,7 @@ SHAPES = ((1, 1), (1, 9), (5, 5), (15, 16), (16, 16), (17, 17), (20, 63), (32, 3
 SHAPES = (*SHAPES, (SMALL, SMALL), (SMALL + 1, SMALL + 1), (3, SMALL + 1), (40, 17), (20, 3))
 SHAPES = (*SHAPES, (SMALL_ROWS, 140), (140, SMALL_ROWS), (SMALL_ROWS + 1, 140))
 SHAPES = (*SHAPES, (5, SMALL_COLUMNS), (3, SMALL_COLUMNS + 1), (SMALL_COLUMNS + 1, 3))
+SHAPES = (*SHAPES, (1, SMALL_COLUMNS + 1), (SMALL_COLUMNS + 1, 1))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -51,7 +52,7 @@ def test_random_small_problems_cost_what_scipy_pays(rng):
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_invalid_entry_anywhere_is_found(bad, dtype, rng):
-    for n, m in ((1, 1), (7, 11), (17, 19), (SMALL, SMALL)):
+    for n, m in ((1, 1), (1, 40), (40, 1), (1, SMALL_COLUMNS + 1), (2, 999), (7, 11), (17, 19)):
         cost = rng.random((n, m)).astype(dtype)
         cost[rng.integers(n), rng.integers(m)] = bad
         with pytest.raises(ValueError, match="invalid numeric entries"):

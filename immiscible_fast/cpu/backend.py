@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +81,21 @@ def array_columns(costs: NDArray[np.floating], maximize: bool, limit: float) -> 
     return cost_limit.kept(costs, exact_index(cost_limit.clipped(costs, limit)), limit)
 
 
+def array_pairs(
+    costs: NDArray[np.floating], maximize: bool, limit: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of (n, m) costs, float32 or float64, in order, and their columns: those that have one,
+    see ``cost_limit``."""
+    if limit == np.inf and costs.size > 0:
+        found: tuple[NDArray[np.int64], NDArray[np.int64]] = _solver().pairs(
+            -costs if maximize else costs
+        )
+        return found
+    index = array_columns(costs[None], maximize, limit)[0]
+    rows = (index >= 0).nonzero()[0]
+    return rows, index[rows]
+
+
 def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
     """``pairwise_cost`` of (B, n, D) and (B, m, D) samples."""
     return metrics.cost_matrix(x, y, metric)
@@ -124,15 +139,16 @@ def exact_index(costs: NDArray[np.floating], constants: float = np.inf) -> NDArr
     """The index (B, n) alone of an exact solve of (B, n, m) costs, or -1."""
     if costs.size == 0:
         return np.full(costs.shape[:2], -1, np.int64)
-    return _solver_assign()(costs, constants)
+    index: NDArray[np.int64] = _solver().assign(costs, constants)
+    return index
 
 
 @functools.cache
-def _solver_assign() -> Callable[..., NDArray[np.int64]]:
-    """``solver.assign``, which is imported when it is first wanted."""
-    from .solver import assign
+def _solver() -> Any:
+    """``solver``, which is imported when it is first wanted."""
+    from . import solver
 
-    return assign
+    return solver
 
 
 def _assign(

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from immiscible_fast.kernels.cpu.schedule import SMALL
 from immiscible_fast.kernels.cpu.solver import (
     CONSTANTS,
     INFEASIBLE,
@@ -32,7 +33,10 @@ from .threads import share
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
 THREADED_SMALL = 1 << 19  # the same of small problems for their index alone
-WATCHED_FROM = (1 << 20) + 1  # entries; fewer are solved before anybody can lose patience
+ALWAYS_SMALL = SMALL**2  # entries; whatever their shape, a problem is small
+# Rows squared times columns (n <= m); less is solved before anybody can lose patience, and to wait
+# for another thread takes milliseconds where there are more threads than cores.
+WATCHED_FROM = (1 << 30) + 1
 ROOMY = 990  # exponent of costs that leaves room for prices above, in float64
 LEAST = math.ulp(0.0)
 
@@ -77,7 +81,9 @@ def solve(
     if workers > 1:
         cuts = np.linspace(0, batch, min(batch, 4 * workers) + 1).astype(int).tolist()
         _watch(run, pairwise(cuts), workers, stop)
-    elif costs.size >= WATCHED_FROM and threading.current_thread() is threading.main_thread():
+    elif (
+        batch * n * n * m >= WATCHED_FROM and threading.current_thread() is threading.main_thread()
+    ):
         _watch(run, [(0, batch)], 1, stop)
     else:
         run(0, batch)
@@ -101,17 +107,48 @@ def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np
     """The index (B, n) alone, or -1, of (B, n, m) costs, none of them empty, as an exact ``solve``
     finds it; of small problems in less time."""
     batch, n, m = costs.shape
-    small = _is_small(n, m) if n <= m else _is_small(m, n)
-    if small and costs.flags.carray and costs.size < THREADED_SMALL:
-        index = np.empty((batch, n), np.int64)
-        if assign_small(costs, constants, index) == SOLVED:
+    if _takes_small(costs, n, m):
+        index: NDArray[np.int64] = np.empty((batch, n), np.int64)
+        if assign_small(costs, constants, index[None]) == SOLVED:
             return index
     if n > m:
         return inverse(assign(transposed(costs), constants), n)
-    found: NDArray[np.int64] = solve(
-        costs, exact=True, tol=1.0, constants=constants, proven=False
-    ).index
-    return found
+    if n == 1:
+        index = costs.argmin(2)
+        if np.isfinite(np.take_along_axis(costs, index[..., None], 2)).all():
+            return index
+    index = solve(costs, exact=True, tol=1.0, constants=constants, proven=False).index
+    return index
+
+
+def pairs(costs: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of (n, m) costs, none of them empty, that an exact ``solve`` gives a column, in
+    order, and those columns; of a small problem in less time."""
+    n, m = costs.shape
+    if n == 1 or m == 1:
+        best = costs.argmin()
+        if math.isfinite(costs.item(best)):
+            pair = np.zeros((2, 1), np.int64)
+            pair[int(n == 1)] = best
+            return pair[0], pair[1]
+    if _takes_small(costs, n, m):
+        found = np.empty((2, 1, min(n, m)), np.int64)
+        if assign_small(costs[None], np.inf, found) == SOLVED:
+            return found[0, 0], found[1, 0]
+    index = assign(costs[None])[0]
+    if n <= m:
+        return np.arange(n), index
+    rows = (index >= 0).nonzero()[0]
+    return rows, index[rows]
+
+
+def _takes_small(costs: NDArray[np.floating], n: int, m: int) -> bool:
+    """Whether ``assign_small`` is for these costs; another layout would be compiled anew."""
+    if not costs.flags.carray:
+        return False
+    if costs.size <= ALWAYS_SMALL:
+        return True
+    return costs.size < THREADED_SMALL and (_is_small(n, m) if n <= m else _is_small(m, n))
 
 
 def _watch(
@@ -128,6 +165,10 @@ def _watch(
     run(0, 0)  # compiles here, if it has to, which an interrupt ends at once
 
     share(run, ranges, workers, lambda: stop.fill(1))
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _available_cores() -> int:

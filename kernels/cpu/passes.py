@@ -24,25 +24,38 @@ def row_survey(typing, cost, i, zeros):
         row = Row(context, builder, signature, args)
         best = Top2(row)
         zero = row.splat(ir.Constant(row.type, 0.0))
-        lowest = row.splat(ir.Constant(row.type, float("-inf")))
         largest = cgutils.alloca_once_value(builder, zero)
         valid = cgutils.alloca_once_value(builder, ir.Constant(I16, -1))
 
-        def update(offset: Any, mask: Any) -> None:
-            value = row.masked(row.wide_cost(offset), mask)
-            best.update(value, iota(builder, row, offset))
-            above = builder.bitcast(builder.fcmp_ordered(">", value, lowest), I16)
-            builder.store(builder.and_(builder.load(valid), above), valid)
-            size = row.maximum(value, builder.fsub(zero, value))
-            size = builder.select(builder.fcmp_ordered("<", value, row.infinity()), size, zero)
+        def enlarge(value: Any) -> None:
+            finite = builder.fcmp_ordered("<", value, row.infinity())
+            size = builder.select(finite, value, zero)
             builder.store(row.maximum(size, builder.load(largest)), largest)
 
-        row.for_each_vector(update)
-        size = row.fold(builder.load(largest), row.maximum)
+        def consider(offset: Any, mask: Any = None) -> Any:
+            value = row.masked(row.wide_cost(offset), mask)
+            best.update(value, iota(builder, row, offset))
+            number = builder.bitcast(builder.fcmp_ordered("ord", value, value), I16)
+            builder.store(builder.and_(builder.load(valid), number), valid)
+            return value
+
+        def look(offset: Any, second: Any) -> Any:
+            value = row.wide_cost(offset)
+            enlarge(value)
+            return builder.fcmp_unordered("<", value, second)  # or NaN
+
+        best.for_each_vector(look, consider, lambda *at: enlarge(consider(*at)))
+        first, second, column = best.result()
+        size = row.fold(builder.load(largest), row.maximum)  # of those above zero
+        negative = builder.fneg(first)
+        size = builder.select(builder.fcmp_ordered("<", size, negative), negative, size)
+        numbers = builder.icmp_signed("==", builder.load(valid), ir.Constant(I16, -1))
+        lowest = ir.Constant(row.type, float("-inf"))
         nan = ir.Constant(row.type, float("nan"))
-        all_valid = builder.icmp_signed("==", builder.load(valid), ir.Constant(I16, -1))
-        size = builder.select(all_valid, size, nan)
-        return context.make_tuple(builder, signature.return_type, (size, *best.result()))
+        size = builder.select(
+            builder.and_(numbers, builder.fcmp_ordered(">", first, lowest)), size, nan
+        )
+        return context.make_tuple(builder, signature.return_type, (size, first, second, column))
 
     return signature, generate
 

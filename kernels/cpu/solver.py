@@ -187,6 +187,17 @@ def _transpose(cost, wide):
             wide[j, i] = np.inf
 
 
+@kernel
+def _list_pairs(column, rows, columns):
+    """The rows that have a ``column``, in order, and their columns."""
+    count = 0
+    for i in range(column.shape[0]):
+        if column[i] >= 0:
+            rows[count] = i
+            columns[count] = column[i]
+            count += 1
+
+
 @njit
 def _solve_small(cost, task, space, answer, work):
     """The exact assignment of a small problem; ``UNSOLVED`` where prices cost it digits."""
@@ -314,36 +325,44 @@ def make_solver(stamp: str) -> Any:
 
 
 def make_small_solver(stamp: str) -> Any:
-    """The compiled ``assign_small(cost, constants, index)``, which returns the status.
+    """The compiled ``assign_small(cost, constants, found)``, which returns the status.
 
     It solves (B, n, m) problems that are small, turned or not, exactly, as ``solve_range`` would,
-    for the ``index`` (B, n) alone, -1 for no column: to call it takes less time, which is what
-    counts there.
+    for the columns alone: to call it takes less time, which is what counts there. ``found`` is
+    (1, B, n), the column of each row, -1 for none; or (2, B, k), k = min(n, m), the rows that have
+    one, in order, and their columns.
     """
 
     @entry_point
-    def assign_small(cost, constants, index):
+    def assign_small(cost, constants, found):
         _ = stamp
         n, m = cost.shape[1:]
         memory = np.zeros(SLOTS + 1, np.int64)  # one piece, since every one takes its time
         work = Work(memory[:SLOTS], memory[SLOTS:])
         task = Task(max(n, m), constants, True, 1.0, False, False)
-        rows = np.empty(m, np.int64)
-        wide = np.empty((m, max(n, WIDTH)) if n > m else (0, WIDTH), cost.dtype)
+        tall, pairs = n > m, found.shape[0] == 2
+        rows = np.empty(n + m if tall else 0, np.int64)
+        wide = np.empty((m, max(n, WIDTH)) if tall else (0, WIDTH), cost.dtype)
         space = new_space(cost, max(n, m, WIDTH))
         value, dual = np.empty(2), np.empty(min(n, m))
         for b in range(cost.shape[0]):
-            if n <= m:
-                answer = Answer(space.price, index[b], value, dual)
+            if not tall:
+                answer = Answer(space.price, found[-1, b], value, dual)
                 status = _solve_small(_padded(cost[b]), task, space, answer, work)
+                if pairs:
+                    for i in range(n):
+                        found[0, b, i] = i
             else:
                 _transpose(cost[b], wide)
-                answer = Answer(space.price, rows, value, dual)
+                answer = Answer(space.price, rows[:m], value, dual)
                 status = _solve_small(wide, task, space, answer, work)
                 if status == SOLVED:  # else ``rows`` holds anything
-                    index[b] = -1
+                    column = rows[m:] if pairs else found[0, b]
+                    column[:] = -1
                     for j in range(m):
-                        index[b, rows[j]] = j
+                        column[rows[j]] = j
+                    if pairs:
+                        _list_pairs(column, found[0, b], found[1, b])
             if status != SOLVED:
                 return status
         return SOLVED

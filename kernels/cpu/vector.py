@@ -18,6 +18,7 @@ from numba.core import cgutils, types
 
 WIDTH = 16  # columns in one vector; masks are words of as many bits, so this is no knob
 GROUPS = 8  # minima that row_group_min keeps: each of every eighth column
+LONG = 512  # columns; in shorter rows, whole blocks are seldom worse than what came before
 UNROLL = 4  # vectors in flight, to hide the latency of the minimum; their masks fill 64 bits
 
 I1, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
@@ -93,13 +94,11 @@ class Row:
         seen = self.b.trunc(self.b.sub(self.whole, offset), I16)
         return self.b.shl(ir.Constant(I16, -1), seen)
 
-    def for_each_vector(self, body: Callable[[Any, Any], None]) -> None:
-        """``body(offset, mask)`` for every vector; ``mask`` is None but for the partial last
-        one."""
-        with cgutils.for_range_slice(self.b, integer(0), self.whole, integer(WIDTH), I64) as (
-            offset,
-            _,
-        ):
+    def for_each_vector(self, body: Callable[[Any, Any], None], start: Any = None) -> None:
+        """``body(offset, mask)`` for every vector from ``start`` on; ``mask`` is None but for the
+        partial last one."""
+        start = integer(0) if start is None else start
+        with cgutils.for_range_slice(self.b, start, self.whole, integer(WIDTH), I64) as (offset, _):
             body(offset, None)
         with self.b.if_then(self.b.icmp_signed("<", self.whole, self.m)):
             offset = self.b.sub(self.m, integer(WIDTH))
@@ -147,18 +146,49 @@ class Top2:
         b.store(b.select(smaller, value, first), self.first)
         b.store(b.select(smaller, column, b.load(self.column)), self.column)
 
-    def result(self) -> tuple[Any, Any, Any]:
-        """(smallest, second smallest, column of the smallest); of equal ones the smallest
-        column."""
+    def for_each_vector(
+        self,
+        look: Callable[[Any, Any], Any],
+        update: Callable[[Any], Any],
+        body: Callable[[Any, Any], Any],
+    ) -> None:
+        """``body(offset, mask)`` for the vectors of a row or, of those of a long one, ``UNROLL`` at
+        a time, ``update(offset)`` if any lane may be below the second smallest so far, which
+        ``look(offset, second)`` says."""
         row, b = self.row, self.b
-        lanes, column = b.load(self.first), b.load(self.column)
-        first, second = lanes, b.load(self.second)
+        second = cgutils.alloca_once_value(b, ir.Constant(row.type, float("inf")))
+        step = WIDTH * UNROLL
+        long = b.icmp_signed(">=", row.m, integer(LONG))
+        blocks = b.select(long, b.and_(row.m, integer(-step)), integer(0))
+        with cgutils.for_range_slice(b, integer(0), blocks, integer(step), I64) as (offset, _):
+            offsets = [b.add(offset, integer(at)) for at in range(0, step, WIDTH)]
+            limit = row.splat(b.load(second))
+            hits = ir.Constant(I16, 0)
+            for at in offsets:
+                hits = b.or_(hits, b.bitcast(look(at, limit), I16))
+            with b.if_then(b.icmp_unsigned("!=", hits, ir.Constant(I16, 0)), likely=False):
+                for at in offsets:
+                    update(at)
+                b.store(self.two()[1], second)
+        row.for_each_vector(body, blocks)
+
+    def two(self) -> tuple[Any, Any]:
+        """(smallest, second smallest) of all lanes."""
+        row, b = self.row, self.b
+        first, second = b.load(self.first), b.load(self.second)
         while first.type.count > 1:
             (first, other), (second, fourth) = row.halves(first), row.halves(second)
             second = row.minimum(row.maximum(first, other), row.minimum(second, fourth))
             first = row.minimum(first, other)
         zero = ir.Constant(I32, 0)
-        best, runner_up = b.extract_element(first, zero), b.extract_element(second, zero)
+        return b.extract_element(first, zero), b.extract_element(second, zero)
+
+    def result(self) -> tuple[Any, Any, Any]:
+        """(smallest, second smallest, column of the smallest); of equal ones the smallest
+        column."""
+        row, b = self.row, self.b
+        lanes, column = b.load(self.first), b.load(self.column)
+        best, runner_up = self.two()
         ties = b.fcmp_ordered("==", lanes, row.splat(best))
         bits = b.bitcast(ties, I16)
         lane = b.and_(b.zext(b.cttz(bits, ir.Constant(I1, 0)), I32), ir.Constant(I32, WIDTH - 1))
