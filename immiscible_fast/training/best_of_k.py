@@ -71,8 +71,9 @@ def select_noise(
     "dot" shifts one component of the noise by the mean of the maximum of k normals, 1.03 / 1.77 /
     2.35 at k = 4 / 16 / 64, and narrows it, which leaves the squared length nearly alone in many
     dimensions. "euclidean" prefers short noises, too: for images of unit variance squared lengths
-    are 0.6 / 1.3 standard deviations below those of noise at k = 4 / 64. Large k helps at one
-    sampling step and hurts at many: from k = 16 on it did in each experiment of the project.
+    are 0.6 / 1.3 standard deviations below those of noise at k = 4 / 64. A choice helps
+    at one sampling step and hurts at many: k = 16 did in each experiment of the project, k = 4 in
+    some.
 
     "euclidean" draws 2 k numbers for an image.
 
