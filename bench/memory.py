@@ -84,24 +84,19 @@ def in_fresh_process(module: str, *words: object) -> dict[str, Any]:
     return result
 
 
-def newest_rows() -> list[record.Row]:
-    if list((record.RESULTS / "memory").glob("*.json")):
-        return record.newest("memory")["rows"]  # type: ignore[no-any-return]
-    return [row for row in record.suite()["rows"] if row["stage"] == "memory"]
-
-
 def table() -> str:
     lines = [
         [str(row["n"]), str(row["dim"]), row["method"], f"{row['peak_mib']:,.0f} MiB",
          f"{row['of_matrix']:.1f}"]
-        for row in newest_rows()
+        for row in record.newest("memory")["rows"]
     ]  # fmt: skip
     head = ["n", "D", "method", "peak beyond the inputs", "in n x n float32 matrices"]
     return tables.markdown(head, lines)
 
 
 def sentence() -> str:
-    row = next(r for r in newest_rows() if (r["method"], r["n"], r["dim"]) == ("exact", 1024, 3072))
+    rows, typical = record.newest("memory")["rows"], ("exact", 1024, 3072)
+    row = next(row for row in rows if (row["method"], row["n"], row["dim"]) == typical)
     return (
         f"{row['of_matrix']:.1f} n x n float32 matrices of memory beyond its inputs at "
         f"n = {row['n']}, D = {row['dim']}"

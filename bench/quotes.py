@@ -15,7 +15,7 @@ from statistics import mean
 import numpy as np
 
 from . import distributed, memory, small_batches, tables
-from .record import ROOT, Result, Row, comparison, newest
+from .record import ROOT, Result, Row, newest
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- figures: (.+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -33,8 +33,8 @@ TYPICAL = ("photo", 1024)
 
 def quotes() -> dict[str, str]:
     """The texts, by what they are about."""
-    solvers, calls, demo = comparison("headline"), comparison("pairs"), newest("demo")
-    shapes, ranks = comparison("shapes"), newest("distributed")
+    solvers, calls, demo = newest("headline"), newest("pairs"), newest("demo")
+    shapes, ranks = newest("shapes"), newest("distributed")
     return {
         "solvers": tables.solvers(kept(solvers, lambda row: row["n"] in SIZES)),
         "solvers, in short": tables.solvers(kept(solvers, lambda row: named(row) in SHORT)),
@@ -44,10 +44,10 @@ def quotes() -> dict[str, str]:
         "small n": tables.small_sizes(solvers),
         "rectangles": tables.rectangles(shapes),
         "rectangles where peers are faster": tables.rectangle_sentence(shapes),
-        "worst cases": tables.worst_sentence(comparison("worst_case")),
+        "worst cases": tables.worst_sentence(newest("worst_case")),
         "random problems": random_problems(newest("fuzz")),
-        "eight bits": eight_bits(comparison("product")),
-        "product": largest_share(typical(comparison("stages"))),
+        "eight bits": eight_bits(newest("product")),
+        "product": largest_share(typical(newest("stages"))),
         "memory": memory.sentence(),
         "sinkhorn": sinkhorn(typical(calls)),
         "ranks, counted": distributed.counted_table(),

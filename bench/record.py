@@ -6,9 +6,8 @@ A result is one JSON file in ``bench/results/<group>/<date>-<device>.json``: "cr
 A comparison (``bench.compare``) has "rows", one for each problem: "family", "n", "m" (columns),
 "batch", "dim", "dtype"; "case", by which its group knows it; "ms", the median of each method;
 "share" of the gain where it is not all of it; "gap_sd", our proven gap; "left_out", why a method
-was not compared; "fastest_peer", the exact one, and "ratio", our time over its time. ``comparison``
-gives that of a group, also from the files of the suite and the benches that there were until
-November 2026.
+was not compared; "fastest_peer", the exact one, and "ratio", our time over its time. Older rows
+have more, of what the benches of their time kept.
 """
 
 from __future__ import annotations
@@ -32,19 +31,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 VERSIONS = ("immiscible-fast", "torch", "numpy", "scipy", "numba", "llvmlite", "triton")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-OPTIMAL = 1 - 2e-6  # share of the gain that is all of it, but for the rounding of the records
-STAGES = {  # stage of the old suite -> group, and our method in it
-    "solve": ("solve", "exact"),
-    "pair": ("pairs", "exact"),
-    "batched": ("batches", "exact"),
-    "groups": ("labels", "exact, labels"),
-}
-PRODUCT_NAMES = {"exact, float32": "exact", "auction, as shipped": "auction 0.01"}
-LABEL_NAMES = {
-    "labels": "exact, labels",
-    "without": "exact, no labels",
-    "scipy": "cdist + scipy by class",
-}
 Result = dict[str, Any]
 Row = dict[str, Any]
 
@@ -181,76 +167,6 @@ def newest(folder: str) -> Result:
     """The result with the last name; of one day, the one with most threads."""
     found: Result = json.loads(max((RESULTS / folder).glob("*.json")).read_text())
     return found
-
-
-def suite() -> Result:
-    """The newest result of the old suite: stages, memory and shares of a call in one file."""
-    found: Result = json.loads(max(RESULTS.glob("*-full.json")).read_text())
-    return found
-
-
-def comparison(group: str) -> Result:
-    """The newest result of a comparison, in the form of today whatever its age."""
-    files = sorted((RESULTS / group).glob("*.json"))
-    if group == "pool" and files and "ms" in (old := newest(group)):
-        row = {"family": "latents", "n": 4, "m": 4, "dim": old["setting"]["dim"]}
-        row["ms"] = {name: found["median"] for name, found in old["ms"].items()}
-        return old | {"rows": [row]}
-    if not files and group == "stages":
-        calls = [c for c in suite()["profile"] if c["method"] == "exact"]
-        for call in calls:  # stages were measured apart, so their sum is the whole
-            stages = call["stages_ms"]
-            call |= {"m": call["n"], "ms": {"exact": sum(stages.values()), **stages}}
-        return suite() | {"rows": calls}
-    if not files:
-        return suite() | {"rows": _of_suite(group)}
-    result: Result = json.loads(files[-1].read_text())
-    return result | {"rows": [_as_today(row) for row in result.get("rows", result.get("results"))]}
-
-
-def _as_today(row: Row) -> Row:
-    if "shape" in row:  # of bench.shapes: (n, m) or (B, n, m)
-        *batch, n, m = row["shape"]
-        row |= {"n": n, "m": m, "batch": batch[0] if batch else 1}
-        row["left_out"] = dict.fromkeys(row.get("wrong", ()), "wrong")
-    if "speed_up" in row:  # of bench.headline
-        raw = {"scipy, raw L2": row["share_scipy_raw"]} if "share_scipy_raw" in row else {}
-        row |= {"ratio": 1 / row["speed_up"], "share": row["not_optimal"] | raw}
-    if "ways" in row:  # of bench.product
-        ways = {PRODUCT_NAMES.get(name, name): way for name, way in row["ways"].items()}
-        row["ms"] = {name: way["call_ms"] for name, way in ways.items()}
-        row["share"] = {name: way["share"] for name, way in ways.items()}
-    if "classes" in row:  # of bench.labels
-        row["family"] = f"photo, {row['classes']} classes"
-        row["ms"] = {LABEL_NAMES[name]: value for name, value in row["ms"].items()}
-        row["share"] = {LABEL_NAMES["labels"]: row["share"]}
-    row.setdefault("m", row["n"])
-    return row
-
-
-def _of_suite(group: str) -> list[Row]:
-    """Rows of a problem on which the old suite measured one method each, as one row."""
-    stage, ours = next((s, own) for s, (name, own) in STAGES.items() if name == group)
-    problems: dict[tuple[Any, ...], list[Row]] = {}
-    for row in suite()["rows"]:
-        if row["stage"] == stage:
-            key = row["family"], row["n"], row["dim"], row.get("batch", 1)
-            problems.setdefault(key, []).append(row)
-    rows = []
-    for (family, n, dim, batch), found in problems.items():
-        row = {"family": family, "n": n, "m": n, "dim": dim, "batch": batch}
-        row["ms"] = {r["method"]: r["median_ms"] for r in found}
-        row["share"] = {r["method"]: r.get("share_dot", r["share"]) for r in found if "share" in r}
-        own = next((r for r in found if r["method"] == ours), {})
-        row["gap_sd"] = own.get("gap_sd", 0.0)
-        right = [
-            r["method"]
-            for r in found
-            if not r.get("ours") and r.get("exact", True) and r.get("takes") != "euclidean"
-            if r.get("share", 1.0) >= OPTIMAL
-        ]
-        rows.append(row | against_peers(row["ms"], right, ours))
-    return rows
 
 
 def against_peers(ms: dict[str, float], right: list[str], ours: str) -> Row:

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import memory, plots, tables
 from .cases import GROUPS
 from .quotes import TYPICAL, named
-from .record import ROOT, Result, comparison
+from .record import ROOT, Result, newest
 
 HEAD = """\
 # Measured: immiscible_fast against what people use today
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "report")
     out = parser.parse_args(argv).out
-    results = {group: comparison(group) for group in GROUPS}
-    calls, solvers, measured = results["pairs"], results["headline"], memory.newest_rows()
+    results = {group: newest(group) for group in GROUPS}
+    calls, solvers, measured = results["pairs"], results["headline"], newest("memory")["rows"]
     most = max((r for r in calls["rows"] if named(r) == TYPICAL), key=lambda r: len(r["ms"]))
     plots.write(
         out,

@@ -112,7 +112,7 @@ def test_each_group_is_compared_and_its_file_is_read_again(words, tmp_path, caps
     arguments = [group, *options, "--seconds", "0.001", "--out", str(out)]
     assert compare.main(arguments) == 0
     monkeypatch.setattr(record, "RESULTS", tmp_path)
-    result = record.comparison(group)
+    result = record.newest(group)
     ours = cases.GROUPS[group].ours
     assert result["rows"] and all(row["ms"][ours] > 0 for row in result["rows"])
     assert tables.of_group(group, result) in capsys.readouterr().out
@@ -129,9 +129,9 @@ def test_an_older_checkout_takes_its_turns(tmp_path, monkeypatch):
     assert row["ms"]["before"] > 0
 
 
-def test_old_results_are_read_in_the_form_of_today():
+def test_committed_results_have_the_form_of_today():
     for group in cases.GROUPS:
-        for row in record.comparison(group)["rows"]:
+        for row in record.newest(group)["rows"]:
             assert {"family", "n", "m", "ms"} <= row.keys()
             if "fastest_peer" in row:
                 ours = next(n for n in ("exact", "ours", "exact, labels") if n in row["ms"])
@@ -168,7 +168,7 @@ def test_memory_is_what_the_call_needs_at_its_peak():
         [sys.executable, "-c", GREEDY], cwd=record.ROOT, capture_output=True, text=True, check=True
     )
     assert 48 < float(done.stdout) < 80  # 64 MiB, given back when the call ends
-    assert json.dumps(memory.newest_rows())
+    assert json.dumps(record.newest("memory")["rows"])
 
 
 def test_a_result_of_what_no_commit_holds_draws_a_warning(monkeypatch, tmp_path, capsys):
