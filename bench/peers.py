@@ -9,7 +9,6 @@ itself. Copies from a device are part of what a peer costs. Whoever is not insta
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -30,6 +29,7 @@ from immiscible_fast import (
     solve_assignment,
 )
 
+from . import record
 from .problems import Samples
 
 CENTRED, EUCLIDEAN = "centred", "euclidean"  # forms of a problem's costs
@@ -66,11 +66,6 @@ class Method:
     def ours(self) -> bool:
         return self.package == OWN
 
-    @property
-    def module(self) -> str:
-        """What has to import."""
-        return MODULES.get(self.package, self.package)
-
 
 @cache
 def why_missing(module: str) -> str:
@@ -86,7 +81,7 @@ def why_not(method: Method, device: str = "cpu") -> str:
     """Why the method cannot run on this device of this machine; an empty string if it can."""
     if method.only and method.only != device:
         return f"runs on {method.only} only"
-    return why_missing(method.module)
+    return why_missing(MODULES.get(method.package, method.package))
 
 
 def inventory(methods: list[Method], device: str = "cpu") -> dict[str, str]:
@@ -94,15 +89,8 @@ def inventory(methods: list[Method], device: str = "cpu") -> dict[str, str]:
     found = {}
     for method in methods:
         reason = why_not(method, device)
-        found[method.package] = f"missing ({reason})" if reason else version(method.package)
+        found[method.package] = f"missing ({reason})" if reason else record.version(method.package)
     return dict(sorted(found.items()))
-
-
-def version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package.replace("_", "-"))
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 # From costs.
@@ -132,66 +120,42 @@ def own_drop_in(cost: Tensor) -> Any:
     return columns(linear_sum_assignment(array(cost)), len(cost))
 
 
-def scipy_solve(cost: Tensor) -> Any:
-    from scipy.optimize import linear_sum_assignment as scipy
+@cache
+def function_of(module: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
-    return columns(scipy(array(cost)), len(cost))
+
+def peer(
+    path: str, place: int | None, *words: str, wide: bool = False, **options: Any
+) -> Callable[[Tensor], Any]:
+    """A call of ``module:function`` that takes an array: what it returns at this place, or (rows,
+    columns); ``wide`` if it has to be told that n != m."""
+
+    def solve(cost: Tensor) -> Any:
+        extended = {"extend_cost": True} if wide and cost.shape[-2] != cost.shape[-1] else {}
+        found = function_of(*path.split(":"))(array(cost), *words, **options, **extended)
+        return columns(found, len(cost)) if place is None else np.asarray(found[place])
+
+    return solve
+
+
+scipy_solve = peer("scipy.optimize:linear_sum_assignment", None)
+lapjv_solve = peer("lapjv:lapjv", 0)
+lapcpp_solve = peer("lapcpp:lapjv", None, wide=True, return_cost=False)
+
+
+def lapx_named(name: str, place: int | None = None) -> Callable[[Tensor], Any]:
+    return peer(f"lap:{name}", place, wide=True, return_cost=False)
 
 
 def one_by_one(solve: Callable[[Tensor], Any], costs: Tensor) -> NDArray[np.int64]:
     return np.stack([solve(cost) for cost in costs])
 
 
-def lapjv_solve(cost: Tensor) -> Any:
-    import lapjv
-
-    return lapjv.lapjv(array(cost))[0]
-
-
-def lapx_solve(cost: Tensor) -> Any:
-    import lap
-
-    wide = cost.shape[0] != cost.shape[1]
-    return lap.lapjv(array(cost), extend_cost=wide, return_cost=False)[0]
-
-
-def lapx_named(function: str, cost: Tensor) -> Any:
-    """lapx's newer solvers: (rows, columns)."""
-    import lap
-
-    wide = {"extend_cost": True} if cost.shape[0] != cost.shape[1] else {}
-    return columns(getattr(lap, function)(array(cost), return_cost=False, **wide), len(cost))
-
-
-def lapx_batch(function: str, costs: Tensor) -> Any:
-    import lap
-
-    return np.asarray(getattr(lap, function)(array(costs), return_cost=False)[1])
-
-
-def lapcpp_solve(cost: Tensor) -> Any:
-    import lapcpp
-
-    wide = {"extend_cost": True} if cost.shape[0] != cost.shape[1] else {}
-    return columns(lapcpp.lapjv(array(cost), return_cost=False, **wide), len(cost))
-
-
-def lapcpp_batch(costs: Tensor) -> Any:
-    import lapcpp
-
-    return np.asarray(lapcpp.lapjv_batch(array(costs), return_cost=False)[1])
-
-
-def fastlap_solve(algorithm: str, cost: Tensor) -> Any:
-    import fastlap
-
-    return np.asarray(fastlap.solve_lap(array(cost), algorithm)[1])
-
-
 def fastlap_batch(costs: Tensor) -> Any:
-    import fastlap
-
-    return np.asarray([rows for _, rows, _ in fastlap.solve_lap_batch(array(costs), "lapjv")])
+    found = function_of("fastlap", "solve_lap_batch")(array(costs), "lapjv")
+    return np.asarray([rows for _, rows, _ in found])
 
 
 def pot_emd(cost: Tensor) -> Any:
@@ -236,10 +200,6 @@ def own_pair(method: str, tol: float, drawn: Samples) -> Tensor:
 
 def own_groups(drawn: Samples) -> Tensor:
     return fast_assign(drawn.x, drawn.noise, method="exact", labels=drawn.labels)
-
-
-def own_product(drawn: Samples) -> Tensor:
-    return pairwise_cost(drawn.x, drawn.noise, metric="dot")
 
 
 def centred_product(x: Tensor, noise: Tensor) -> Tensor:
@@ -326,7 +286,7 @@ SCIPY, LAPX, LAPCPP, POT, FASTLAP, TLA = (
     partial(Method, package=package)
     for package in ("scipy", "lapx", "lapcpp", "POT", "fastlap", "torch-linear-assignment")
 )
-LAPJVR = partial(lapx_named, "lapjvr")
+LAPJVR = lapx_named("lapjvr")
 
 SOLVERS = [
     Method("exact", own("exact"), rectangles=True),
@@ -336,13 +296,10 @@ SOLVERS = [
     SCIPY("scipy", scipy_solve, rectangles=True),
     SCIPY("scipy, raw L2", scipy_solve, takes=EUCLIDEAN, exact=False),
     Method("lapjv", lapjv_solve, "lapjv"),
-    LAPX("lapx lapjv", lapx_solve, rectangles=True),
-    *(
-        LAPX(f"lapx {name}", partial(lapx_named, name), rectangles=True)
-        for name in ("lapjvs", "lapjvr", "lapjvh")
-    ),
+    LAPX("lapx lapjv", lapx_named("lapjv", 0), rectangles=True),
+    *(LAPX(f"lapx {f}", lapx_named(f), rectangles=True) for f in ("lapjvs", "lapjvr", "lapjvh")),
     LAPCPP("lapcpp", lapcpp_solve, rectangles=True),
-    *(FASTLAP(f"fastlap {name}", partial(fastlap_solve, name)) for name in ("lapjv", "auction")),
+    *(FASTLAP(f"fastlap {f}", peer("fastlap:solve_lap", 1, f)) for f in ("lapjv", "auction")),
     POT("POT emd", pot_emd),
     POT("POT sinkhorn 0.1", partial(pot_sinkhorn, 0.1, 300), exact=False),
     TLA("torch-linear-assignment", torch_linear_assignment),
@@ -352,8 +309,8 @@ BATCHES = [
     Method("exact", own("exact")),
     Method("batch_linear_assignment", batch_linear_assignment, rectangles=True),
     SCIPY("scipy, one by one", partial(one_by_one, scipy_solve), rectangles=True),
-    *(LAPX(f"lapx {f}", partial(lapx_batch, f)) for f in ("lapjvs_batch", "lapjvr_batch")),
-    LAPCPP("lapcpp lapjv_batch", lapcpp_batch),
+    *(LAPX(f"lapx {f}", lapx_named(f, 1)) for f in ("lapjvs_batch", "lapjvr_batch")),
+    LAPCPP("lapcpp lapjv_batch", peer("lapcpp:lapjv_batch", 1, return_cost=False)),
     FASTLAP("fastlap solve_lap_batch", fastlap_batch),
     TLA("torch-linear-assignment", torch_linear_assignment),
 ]
@@ -414,10 +371,6 @@ def take(dtype: torch.dtype, drawn: Samples) -> Tensor:
     return own_pool(len(drawn.noise), dtype).take(drawn.x)
 
 
-def select(drawn: Samples, k: int = 64) -> Tensor:
-    return select_noise(drawn.x, k, generator=torch.Generator().manual_seed(0))
-
-
 def best_of_drawn(drawn: Samples, k: int = 64) -> Tensor:
     """The best of k noises, all of which are drawn, as trainers do it."""
     noise = torch.randn(len(drawn.x), k, *drawn.x.shape[1:])
@@ -432,12 +385,15 @@ POOL = [
     PART("pool.take, float32", partial(take, torch.float32)),
     TORCH("read the pool once", lambda drawn: drawn.noise.amax(), exact=True),
     TORCH("randn", lambda drawn: torch.randn(drawn.x.shape)),
-    PART("best of 64, select_noise", select),
+    PART(
+        "best of 64, select_noise",
+        lambda drawn: select_noise(drawn.x, 64, generator=torch.Generator().manual_seed(0)),
+    ),
     TORCH("best of 64, drawn", best_of_drawn),
 ]
 
 STAGES = [  # a call of ours, and its parts
     PAIRS[0],
-    PART("distance product", own_product),
+    PART("distance product", lambda drawn: pairwise_cost(drawn.x, drawn.noise, metric="dot")),
     Method("assignment", own_drop_in),
 ]

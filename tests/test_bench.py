@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from bench import cases, compare, memory, peers, problems, record, tables
+from bench import cases, compare, peers, problems, record, tables
 from bench.peers import Method
 from tests import work_counts
 

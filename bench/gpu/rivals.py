@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import peers
+from bench import peers, record
 from bench.peers import Method
 from bench.problems import Samples
 from immiscible_fast import fast_assign
@@ -71,7 +71,12 @@ def _pair(setting: Setting, rival: Method, drawn: Samples, judged: Judge) -> Row
     found: dict[str, Any] = judged.verdict(as_index(index))
     if not rival.ours and "wrong" in found:
         found = {"peer_wrong": found["wrong"]}
-    return {"version": peers.version(rival.package), "ours": rival.ours, "host_ms": median, **found}
+    return {
+        "version": record.version(rival.package),
+        "ours": rival.ours,
+        "host_ms": median,
+        **found,
+    }
 
 
 def as_index(index: Any) -> torch.Tensor:
