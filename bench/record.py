@@ -1,4 +1,4 @@
-"""Results: where they are, how they are written, and how those of older forms are read.
+"""Results: where they are, how they are written and read.
 
 A result is one JSON file in ``bench/results/<group>/<date>-<device>.json``: "created", "commit"
 (with "+" if the library differs from it), "device", "versions", and what the group measured.

@@ -117,7 +117,7 @@ def test_each_group_is_compared_and_its_file_is_read_again(words, tmp_path, caps
     assert result["rows"] and all(row["ms"][ours] > 0 for row in result["rows"])
     assert tables.of_group(group, result) in capsys.readouterr().out
     assert compare.main([*arguments, "--add"]) == 0
-    assert record.comparison(group)["rows"] == result["rows"]  # nothing was missing
+    assert record.newest(group)["rows"] == result["rows"]  # nothing was missing
 
 
 def test_an_older_checkout_takes_its_turns(tmp_path, monkeypatch):

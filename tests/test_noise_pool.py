@@ -48,12 +48,11 @@ def identities(noise):
 
 def waits(pool, batches):
     """How many images went by while each used noise waited."""
-    found = []
+    found, batches = [], iter(batches)
+    pool.take(next(batches))
     for x in batches:
-        before = only_pool(pool) if pool.state_dict()["pools"] else None
+        before = only_pool(pool)
         noise = pool.take(x)
-        if before is None:
-            continue
         births = dict(zip(identities(before["noise"]), before["births"].tolist(), strict=True))
         seen = before["images"]
         found += [seen - births[name] for name in identities(noise) if name in births]
@@ -95,8 +94,7 @@ def test_a_copy_in_bfloat16_leaves_the_choice(rng):
     """Chosen by rounded scores, and judged by exact ones against the best choice."""
     size, dim = 256, 512
     pool = NoisePool(size, generator=fresh_seed(rng), score_dtype=torch.bfloat16)
-    chosen = best = 0.0
-    same = count = 0
+    chosen = best = same = 0
     pool.take(torch.from_numpy(rng.normal(size=(4, dim))).float())
     for _ in range(50):
         x = torch.from_numpy(rng.normal(size=(4, dim))).float()
@@ -108,9 +106,8 @@ def test_a_copy_in_bfloat16_leaves_the_choice(rng):
         chosen += float(score[range(4), columns].sum())
         best += float(score[optimum].sum())
         same += int((optimum[1] == columns).sum())
-        count += 4
     assert chosen > 0.999 * best
-    assert same > 0.9 * count
+    assert same > 0.9 * 50 * 4
 
 
 def looks_gaussian(noise, directions, alpha=1e-3):
@@ -132,18 +129,13 @@ def looks_gaussian(noise, directions, alpha=1e-3):
 
 
 DIRECTIONS = torch.stack([torch.ones(8) / 8**0.5, torch.eye(8)[0] - torch.eye(8)[1]])
-WAYS = {
-    "batch 1": (1, {}),
-    "batch 4": (4, {}),
-    "batch 4, max_age": (4, {"max_age": 200}),
-    "larger than the pool": (80, {}),
-}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_what_comes_out_is_gaussian_overall(way):
+@pytest.mark.parametrize(
+    ("batch", "options"), [(1, {}), (4, {}), (4, {"max_age": 200}), (80, {})]
+)  # the last larger than the pool
+def test_what_comes_out_is_gaussian_overall(batch, options):
     """Seeds are fixed: such a test would fail now and then by chance."""
-    batch, options = WAYS[way]
     images = clusters(3000, seed=1)
     pool = NoisePool(64, generator=seeded(2), **options)
     noise = torch.cat([pool.take(x) for x in images.split(batch)])
@@ -195,11 +187,8 @@ def test_centring_keeps_the_pool_from_clogging():
 def test_no_noise_waits_longer_than_max_age(rng, max_age):
     pool = NoisePool(32, generator=fresh_seed(rng), max_age=max_age)
     images = clusters(3000, int(rng.integers(2**31)))
-    sizes, total = [], 0
-    while total < 3000:
-        sizes.append(min(int(rng.integers(1, 45)), 3000 - total))
-        total += sizes[-1]
-    found = waits(pool, images.split(sizes))
+    ends = np.cumsum(rng.integers(1, 45, 130)).tolist()
+    found = waits(pool, images[: ends[-1]].tensor_split(ends[:-1]))
     assert len(found) > 1500
     assert max(found) <= max_age
     assert max(found) > 0.6 * max_age  # and not much shorter than need be
@@ -209,7 +198,7 @@ def test_all_are_used_once_whatever_comes_between(rng):
     """Shapes, dtypes, classes and batch sizes in any order, with the pool saved and made anew."""
     for labels in (False, True):
         pool = NoisePool(8, generator=fresh_seed(rng), labels=labels)
-        used, last = set(), None
+        used = set()
         for _ in range(60):
             n = int(rng.integers(0, 12))
             shape = [(3,), (2, 2), (), (2, 1, 2)][rng.integers(4)]
@@ -221,16 +210,14 @@ def test_all_are_used_once_whatever_comes_between(rng):
             assert noise.shape == x.shape
             assert noise.dtype == x.dtype
             assert torch.equal(noise, twin.take(x, *groups))
-            names = {
-                (dtype, name) for name in identities(noise.reshape(n, max(1, noise[:1].numel())))
-            }
+            rows = noise.reshape(n, max(1, noise[:1].numel()))
+            names = {(dtype, name) for name in identities(rows)}
             assert len(names) == n
             assert not names & used
             used |= names
             if rng.random() < 0.2:
                 pool = reloaded(pool, labels=labels)
-            last = names or last
-        assert last
+        assert used
 
 
 def reloaded(pool, **options):
@@ -279,11 +266,10 @@ def test_the_global_generator_is_used_only_without_one_of_its_own(rng):
     for _ in range(3):
         pool.take(x)
     assert torch.equal(before, torch.get_rng_state())
-    results = []
-    for _ in range(2):
-        torch.manual_seed(7)
-        results.append(NoisePool(8).take(x))
-    assert torch.equal(*results)
+    torch.manual_seed(7)
+    first = NoisePool(8).take(x)
+    torch.manual_seed(7)
+    assert torch.equal(first, NoisePool(8).take(x))
     torch.set_rng_state(before)
 
 
@@ -303,20 +289,13 @@ def test_every_dtype(rng, dtype, score_dtype):
 
 
 def test_gradients_autocast_and_inference_mode(rng):
-    generator, twin = seeded(3), seeded(3)
     x = torch.from_numpy(rng.normal(size=(4, 6))).float()
-    plain = NoisePool(16, generator=generator, score_dtype=torch.float32)
-    other = NoisePool(16, generator=twin, score_dtype=torch.float32)
-    for i in range(6):
+    plain, other = (NoisePool(16, generator=seeded(3), score_dtype=torch.float32) for _ in range(2))
+    modes = (torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.enable_grad())
+    for mode in 2 * modes:
         noise = plain.take(x)
-        if i % 3 == 0:
-            with torch.inference_mode():
-                again = other.take(x * 1)
-        elif i % 3 == 1:
-            with torch.autocast("cpu", torch.bfloat16):
-                again = other.take(x)
-        else:
-            again = other.take(x.clone().requires_grad_())
+        with mode:
+            again = other.take((1 * x).requires_grad_(torch.is_grad_enabled()))
         assert torch.equal(noise, again)
         assert not again.requires_grad
 
@@ -391,8 +370,8 @@ def test_where_a_pool_is_of_no_use_it_says_so_once():
 X = torch.zeros(2, 3)
 
 
-def altered(**entries):
-    return NoisePool(4, generator=seeded(0)).state_dict() | entries
+def state(size=4, labels=False, **entries):
+    return NoisePool(size, generator=seeded(0), labels=labels).state_dict() | entries
 
 
 def part(**entries):
@@ -402,24 +381,20 @@ def part(**entries):
 
 
 @pytest.mark.parametrize(
-    ("state", "error", "words"),
+    ("saved", "error", "words"),
     [
-        (NoisePool(5, generator=seeded(0)).state_dict(), ValueError, "with size=4, got 5"),
-        (
-            NoisePool(4, labels=True, generator=seeded(0)).state_dict(),
-            ValueError,
-            "with labels=False, got True",
-        ),
+        (state(size=5), ValueError, "with size=4, got 5"),
+        (state(labels=True), ValueError, "with labels=False, got True"),
         (NoisePool(4).state_dict(), ValueError, "state must be of a pool with a generator"),
-        (altered(pools=[{"label": None}]), ValueError, "got one without births, images, mean, n"),
-        (altered(pools=[part(noise=X)]), ValueError, r"noise must have shape \(4, ...\), got"),
-        (altered(generator=torch.zeros(16).byte()), ValueError, "be of a generator on cpu"),
+        (state(pools=[{"label": None}]), ValueError, "got one without births, images, mean, n"),
+        (state(pools=[part(noise=X)]), ValueError, r"noise must have shape \(4, ...\), got"),
+        (state(generator=torch.zeros(16).byte()), ValueError, "be of a generator on cpu"),
     ],
 )
-def test_states_of_other_pools_are_refused(state, error, words):
+def test_states_of_other_pools_are_refused(saved, error, words):
     pool = NoisePool(4, generator=seeded(1))
     pool.take(X)
     twin = copy.deepcopy(pool)
     with pytest.raises(error, match=words):
-        pool.load_state_dict(state)
+        pool.load_state_dict(saved)
     assert torch.equal(pool.take(X), twin.take(X))
