@@ -11,9 +11,11 @@ a matrix of one of the families that all tests run on (tests/families.py).
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -194,9 +196,14 @@ def _power_law(
 
 @lru_cache(maxsize=1)
 def _photographs() -> list[NDArray[np.float32]]:
-    from sklearn.datasets import load_sample_images
+    from PIL import Image
 
-    return [picture.astype(np.float32) / 127.5 - 1 for picture in load_sample_images().images]
+    spec = importlib.util.find_spec("sklearn")  # which takes a second to import
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("photographs are those of scikit-learn: pip install scikit-learn")
+    folder = Path(spec.origin).parent / "datasets" / "images"
+    pictures = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.jpg"))]
+    return [picture.astype(np.float32) / 127.5 - 1 for picture in pictures]
 
 
 def one_over_f(rng: np.random.Generator, n: int, m: int) -> Any:

@@ -6,6 +6,7 @@ python -m tests.ptx_emulator bench/one_call.py --n 1024 --target sm_80 --seed 7 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import runpy
@@ -44,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = options.script
     if not Path(path).exists():
         parser.error(f"there is no {path}")
+    gc.freeze()  # no use in looking again and again at what imports left
     backend = os.environ.get("IMMISCIBLE_BACKEND", "triton")  # also of tensors on the CPU
     with (
         mock.patch.dict(os.environ, IMMISCIBLE_BACKEND=backend),

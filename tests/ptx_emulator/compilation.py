@@ -39,6 +39,7 @@ FLAGS = (
     "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fwrapv",
     "-fno-strict-aliasing", "-w", "-shared", "-fPIC",
 )  # fmt: skip
+NAME = re.compile(r"[%\w$]+")
 COMPILER = os.environ.get("CC", "gcc")
 
 
@@ -104,6 +105,11 @@ def compiling_twin(function: InterpretedFunction) -> JITFunction:
 @contextlib.contextmanager
 def compiled_functions(target: Target) -> Iterator[None]:
     """Inside, the names of all kernels and of Triton's own library are of functions to compile."""
+    triton.runtime.driver.set_active(target)
+    if not triton.knobs.runtime.interpret:
+        with _up_to_ptx(target):
+            yield
+        return
     interpreted = _language()
     _restore(LANGUAGE)
     replaced = []
@@ -113,14 +119,12 @@ def compiled_functions(target: Target) -> Iterator[None]:
             if type(value) is InterpretedFunction:
                 replaced.append((module, name, value))
                 setattr(module, name, compiling_twin(value))
-    triton.runtime.driver.set_active(target)
-    interpret = triton.knobs.runtime.interpret
     triton.knobs.runtime.interpret = False
     try:
         with _up_to_ptx(target):
             yield
     finally:
-        triton.knobs.runtime.interpret = interpret
+        triton.knobs.runtime.interpret = True
         for module, name, value in replaced:
             setattr(module, name, value)
         _restore(interpreted)
@@ -238,31 +242,27 @@ def shared_granule(kernel: Kernel) -> int:
 def written_parameters(kernel: Kernel) -> set[int]:
     """Numbers of the pointers through which the code may write; where it came from is followed
     through registers and, since it is kept there, all of shared memory."""
-    number = {name: k for k, (name, _) in enumerate(kernel.parameters)}
-    origin: dict[str, set[int]] = {}
-    kept: set[int] = set()
-    while True:
-        before = sum(map(len, origin.values())), len(kept)
-        for one in kernel.instructions():
-            names = re.findall(r"[%\w$]+", " ".join(one.operands))
-            from_these = set().union(*(origin.get(name, set()) for name in names[1:]))
-            from_these |= {number[name] for name in names if name in number}
-            if one.name.startswith("ld.shared"):
-                from_these |= kept
-            elif one.name.startswith(("st.shared", "stmatrix")):
-                kept |= from_these | origin.get(names[0], set())
+    origin = {name: 1 << k for k, (name, _) in enumerate(kernel.parameters)}  # bits of numbers
+    read = [(one, NAME.findall(" ".join(one.operands))) for one in kernel.instructions()]
+    kept, before, changed, written = 0, 0, True, 0
+    while changed or kept != before:
+        before, changed = kept, False
+        for one, names in read:
+            new = kept if one.name.startswith("ld.shared") else 0
+            for name in names[1:]:
+                new |= origin.get(name, 0)
+            if one.name.startswith(("st.shared", "stmatrix")):
+                kept |= new | origin.get(names[0], 0)
             # Not what is read from where a pointer points to; halves of one may go their own ways.
             data = "global" in one.name and one.name.startswith(("ld.", "atom."))
-            if one.operands and not data and not one.name.startswith(("st.", "red.")):
-                for name in re.findall(r"[%\w$]+", one.operands[0]):
-                    if BITS[kernel.registers.get(name, "pred")] >= 32:
-                        origin.setdefault(name, set()).update(from_these)
-        if before == (sum(map(len, origin.values())), len(kept)):
-            break
-    found: set[int] = set()
-    for one in kernel.instructions():
+            if not new or data or one.name.startswith(("st.", "red.")):
+                continue
+            for name in NAME.findall(one.operands[0]):
+                if BITS[kernel.registers.get(name, "pred")] >= 32 and new & ~origin.get(name, 0):
+                    origin[name] = origin.get(name, 0) | new
+                    changed = True
+    for one, _ in read:
         if one.name.startswith(("st.", "atom.", "red.")) and ".global" in one.name:
-            where = one.operands[1 if one.name.startswith("atom") else 0]
-            for name in re.findall(r"[%\w$]+", where):
-                found |= origin.get(name, set())
-    return found
+            for name in NAME.findall(one.operands[1 if one.name.startswith("atom") else 0]):
+                written |= origin.get(name, 0)
+    return {k for k in range(len(kernel.parameters)) if written >> k & 1}

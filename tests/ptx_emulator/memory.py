@@ -65,6 +65,10 @@ class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.poison = poison
         self.fresh: dict[int, Fresh] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the first call imports all of it: two seconds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.namespace == "immiscible_fast":  # opaque to dispatch modes: what does it allocate?

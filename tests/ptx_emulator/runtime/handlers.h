@@ -6,6 +6,23 @@ static inline u64 address(Warp *W, const Op *o, u32 r, s64 offset, int wide, int
     return wide ? base + offset : (u32)(base + offset);
 }
 
+// Of all lanes, for a load or a store.
+static inline void addresses(Warp *W, const Op *o, u64 *at) {
+    u32 r = o->source[0];
+    if (r && o->c & BIT_WIDE) for (int l = 0; l < 32; l++) at[l] = ((const u64 *)READ(r))[l] + o->a;
+    else for (int l = 0; l < 32; l++) at[l] = (r ? ((const u32 *)READ(r))[l] : 0) + o->a;
+}
+
+// Whether there is a shadow of nothing that these lanes read, and each reads what there is.
+static inline int unshadowed(Ctx *c, const u64 *at, u32 g, u32 bytes) {
+    int i = find(c, at[__builtin_ctz(g)], bytes);
+    if (i < 1 || c->allocations[i].cells) return 0;
+    Allocation *x = c->allocations + i;
+    u64 wrong = 0;
+    FOR_LANES(g) wrong |= (at[l] - x->base > x->size - bytes) | (at[l] & (bytes - 1));
+    return !wrong;
+}
+
 static void parameter(Ctx *c, Warp *W, const Op *o, u32 g) {
     u64 v = get((u64)c->parameters + 8 * o->a, o->b);
     if (o->c & SIGN) v = o->b == 4 ? (u64)(s32)v : o->b == 2 ? (u64)(s16)v : o->b == 1 ? (u64)(s8)v : v;
@@ -18,15 +35,20 @@ static void load_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     const u32 *list = c->lists + o->list;
     undefined(c, W, UNDEFINED(o->source[0]) & g, o->line);
     u64 at[32];
-    FOR_LANES(g) at[l] = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
+    addresses(W, o, at);
     if (!shared) count_access(c, at, g, size * o->n, 1);
-    if (o->n > 1) FOR_LANES(g) aligned(c, at[l], size * o->n, W->index * 32 + l, o->line);
+    int plain = !shared && unshadowed(c, at, g, size * o->n);
+    if (!plain && o->n > 1) FOR_LANES(g) aligned(c, at[l], size * o->n, W->index * 32 + l, o->line);
     for (u32 k = 0; k < o->n; k++) {
         if (!list[k]) continue;
         u32 lost = 0;
         FOR_LANES(g) {
-            u64 v = load(c, at[l] + k * size, size, W->index * 32 + l, o->line, shared);
-            lost |= (u32)c->read_undefined << l;
+            u64 v;
+            if (plain) v = get(at[l] + k * size, size);
+            else {
+                v = load(c, at[l] + k * size, size, W->index * 32 + l, o->line, shared);
+                lost |= (u32)c->read_undefined << l;
+            }
             if (o->c & SIGN) v = size == 1 ? (u64)(s8)v : size == 2 ? (u64)(s16)v : size == 4 ? (u64)(s32)v : v;
             set_lane(W, list[k], o->d, l, v);
         }
@@ -39,7 +61,7 @@ static void store_op(Ctx *c, Warp *W, const Op *o, u32 g) {
     const u32 *list = c->lists + o->list;
     undefined(c, W, UNDEFINED(o->source[0]) & g, o->line);
     u64 at[32];
-    FOR_LANES(g) at[l] = address(W, o, o->source[0], o->a, o->c & BIT_WIDE, l);
+    addresses(W, o, at);
     if (!shared) count_access(c, at, g, size * o->n, 0);
     if (o->n > 1) FOR_LANES(g) aligned(c, at[l], size * o->n, W->index * 32 + l, o->line);
     for (u32 k = 0; k < o->n; k++) {

@@ -140,6 +140,7 @@ static void operands(Ctx *c, Warp *W, Product *p, f32 A[16][16], f32 (*B)[16], i
 // An accumulator while it is being added to; no instruction of the warp's own wrote it.
 static inline void in_flight(Warp *W, u32 r, u32 lanes) {
     Lost *lost = &LOST(r);
+    changes(W, r);
     lost->any = lanes;
     for (int k = 0; k < 4; k++) lost->part[k] = lanes;
 }

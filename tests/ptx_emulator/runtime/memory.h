@@ -172,7 +172,7 @@ static __attribute__((noinline)) void store(Ctx *c, u64 a, u64 v, u32 size, u32 
     if (x->flags & READ_ONLY) { report(c, READ_ONLY_WRITE, line, 0, thread, 0, a, i, a - x->base); return; }
     if (c->check) {
         u64 off = a - x->base, from = off >> x->shift, to = (off + size - 1) >> x->shift;
-        int same = !memcmp((void *)a, &v, size), init = undefined_value ? WRITTEN_UNDEFINED : WRITTEN;
+        int same = !((get(a, size) ^ v) << (64 - 8 * size)), init = undefined_value ? WRITTEN_UNDEFINED : WRITTEN;
         for (u64 g = from; g <= to; g++) {
             Cell *k = x->cells + g;
             if (x->flags & PARTIAL && k->reach != c->launch) report(c, OUT_OF_VIEW, line, 0, thread, 0, a, i, off);

@@ -94,9 +94,8 @@ static void start_program(Ctx *c, Warp *warps, const Program *P, u32 poison) {
     c->program_first = c->asked_epoch = ++c->epoch;
     for (u32 w = 0; w < P->warps; w++) {
         Warp *W = warps + w;
-        memcpy(W->file, P->file, P->file_bytes);
-        memset(W->undefined, 0, P->defined / 32 * sizeof(Lost));   // what nobody wrote is not constant
-        memset(W->undefined + P->defined / 32, 0xff, (P->file_bytes - P->defined) / 32 * sizeof(Lost));
+        for (u32 i = 0; i < W->n_changed; i++) LOST(W->changed[i]) = NOBODY;
+        W->n_changed = 0;
         for (u32 l = 0; l < 32; l++) {
             set_lane(W, P->thread_numbers, 4, l, w * 32 + l);
             for (int k = 0; k < 3; k++) set_lane(W, P->program_number[k], 4, l, c->cta[k]);
@@ -155,8 +154,13 @@ void launch(Ctx *c, const Program *P, u32 poison) {
     u32 programs = c->grid[0] * c->grid[1] * c->grid[2], *order = malloc(4 * (u64)programs);
     Warp *warps = malloc(sizeof(Warp) * P->warps);
     for (u32 w = 0; w < P->warps; w++) {
+        u64 registers = P->file_bytes / 32;
         warps[w].file = aligned_alloc(64, (P->file_bytes + 63) / 64 * 64);
-        warps[w].undefined = malloc((P->file_bytes / 32 + 1) * sizeof(Lost));
+        memcpy(warps[w].file, P->file, P->file_bytes);
+        warps[w].undefined = calloc(registers, sizeof(Lost));
+        for (u64 r = P->defined / 32; r < registers; r++) warps[w].undefined[r] = NOBODY;   // nor constant
+        warps[w].changed = malloc(registers * sizeof(u32));
+        warps[w].n_changed = 0;
     }
     shuffle(c, order, programs);
     for (u32 i = 0; i < programs; i++) {
@@ -167,7 +171,7 @@ void launch(Ctx *c, const Program *P, u32 poison) {
         start_program(c, warps, P, poison);
         if (!run_program(c, warps, P)) break;
     }
-    for (u32 w = 0; w < P->warps; w++) { free(warps[w].file); free(warps[w].undefined); }
+    for (u32 w = 0; w < P->warps; w++) { free(warps[w].file); free(warps[w].undefined); free(warps[w].changed); }
     free(warps);
     free(order);
 }

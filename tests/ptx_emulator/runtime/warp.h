@@ -27,12 +27,14 @@ typedef struct {
 #define MOST_PRODUCTS 512
 
 // Lanes in which a register is undefined, and in which each 16 bits of it are; how many fences for
-// products there were when an instruction wrote it last.
-typedef struct { u32 any, part[4], fences; } Lost;
+// products there were when an instruction wrote it last; whether this program defined any of it.
+typedef struct { u32 any, part[4], fences, changed; } Lost;
+static const Lost NOBODY = {~0u, {~0u, ~0u, ~0u, ~0u}, ~0u, 0};
 
 typedef struct {
     u8 *file;                    // registers
     Lost *undefined;             // of each 32 bytes of the file, by the register that begins there
+    u32 *changed, n_changed;     // those that are not what they were when the program began
     u32 pc[32], alive, index, current, barrier_line, asked, diverged, syncs;
     u32 proxy_epoch, fences;     // of the last fence for matrices in shared memory; those for registers
     int fuel, status;
@@ -60,10 +62,17 @@ static inline void undefined(Ctx *c, Warp *W, u32 lanes, u32 line) {
     if (lanes) report(c, UNDEFINED_REGISTER, line, 0, W->index * 32 + __builtin_ctz(lanes), 0, lanes, -1, 0);
 }
 
+static inline void changes(Warp *W, u32 r) {
+    if (LOST(r).changed) return;
+    LOST(r).changed = 1;
+    W->changed[W->n_changed++] = r;
+}
+
 static inline void set_undefined(Warp *W, u32 r, u32 lanes, u32 g) {
     Lost *lost = &LOST(r);
     lost->fences = W->fences;
     if (!(lanes | lost->any)) return;
+    changes(W, r);
     lost->any = (lost->any & ~g) | (lanes & g);
     for (int k = 0; k < 4; k++) lost->part[k] = (lost->part[k] & ~g) | (lanes & g);
 }
@@ -75,6 +84,7 @@ static inline void set_part(Warp *W, u32 r, int k, u32 lanes, u32 g) {
 // ``any``, after its first parts were set.
 static inline void sum_parts(Warp *W, u32 r, int count) {
     Lost *lost = &LOST(r);
+    changes(W, r);
     lost->fences = W->fences;
     lost->any = 0;
     for (int k = 0; k < count; k++) lost->any |= lost->part[k];
