@@ -245,6 +245,8 @@ def flip(cost, state, near, parent, cap, exact):
     for i in range(n):
         if end[i] >= 0:
             far = max(far, best[i])
+    if exact and cap < np.inf:
+        far = cap
     if exact:
         for i in range(n):
             if state.column[i] < 0:

@@ -26,7 +26,7 @@ from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 # Columns up to which "auto" is exact, which costs under 1.3 times as much there: 30 updates and 43
-# ticks instead of 24 and 31 at 256, less a certificate; at 1024, 89 ticks instead of 41 (photos in
+# ticks instead of 24 and 31 at 256, less a certificate; at 1024, 78 ticks instead of 41 (photos in
 # bench/gpu_work_counts.json).
 EXACT_UP_TO = 512
 LARGEST_TOL = 1e6  # anything goes, and prices stay finite

@@ -18,9 +18,10 @@ When nothing gets nearer, ``exact`` forests look for rows whose unlisted entries
 bound_i - b_i is below the farthest free column. These offer to all columns, and list anew. Then
 
 4. ``find_roots``, ``choose_ends``: which tree each free column is in, and the nearest of each tree.
-5. ``flip``: the paths to them are flipped. With D the distance of the farthest end, exact forests
-   raise p_j by D - d_j wherever that is positive, and u_i of free rows by D: all edges of all trees
-   then are tight, no reduced cost is negative, and the next phase may start.
+5. ``flip``: the paths to them are flipped. With D the distance of the farthest free column (of the
+   farthest end, if some cannot be reached), exact forests raise p_j by D - d_j wherever that is
+   positive, and u_i of free rows by D: all edges of all trees then are tight, no reduced cost is
+   negative, and the next phase may start. What was searched beyond the farthest end is not lost.
 
 Near-optimal forests keep their prices. They stop growing after ``patience`` turns, and what rows
 pay above u_i adds up to the certified gap.

@@ -165,6 +165,8 @@ def tick(
     elif mode == ENDS:
         far = choose_ends(p_near_now, p_root, p_best, p_end, start, stop, BLOCK)
     else:
+        if EXACT:
+            far = tl.where(cap < float("inf"), cap, far)
         found = flip(
             p_cost, p_parent, p_column, p_owner, p_paid, p_least, p_end, p_best, p_scanned,
             stride_row, scale, far, row, row_stop, n, EXACT, BLOCK,
