@@ -92,6 +92,86 @@ def test_arithmetic():
     assert wrong == []
 
 
+LOADS, SAVES = "ld.global.b32 %r{1}, [%d8+{0}];\n", "st.global.b32 [%d8+{0}], %r{1};\n"
+KEEPS = "st.shared.b32 [%r30+{0}], %r{1};\n"
+D, B128 = "{%r20, %r21, %r22, %r23}", 0x10_0008_0000  # of a descriptor: steps of 128 and 256 bytes
+BY_WARP = """ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r10, %r11, %r12, %r13}, [%r6];
+ldmatrix.sync.aligned.m8n8.x2TRANS.shared.b16 {%r14, %r15}, [%r7];
+mma.sync.aligned.m16n8kDEPTH.row.col.f32.KIND.KIND.f32 D, {%r10, %r11, %r12, %r13}, {%r14, %r15}, D;
+"""
+BY_GROUP = f"""fence.proxy.async.shared::cta;\nbar.sync 0;\nsetp.eq.s32 %p0, 0, 0;
+mov.b64 %d0, {B128:#x};\nmov.b64 %d1, {B128 + 2048 // 16:#x};\nwgmma.fence.sync.aligned;
+wgmma.mma_async.sync.aligned.m64n8kDEPTH.f32.KIND.KIND D, %d0, %d1, %p0, 1, 1TURNED;
+wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n"""
+
+
+def lines(form, threads, registers):
+    return "".join(form.format(4 * threads * k, r) for k, r in enumerate(registers))
+
+
+def operand(kind, value):
+    """What the type keeps of values, as words along the last axis and in float64."""
+    if kind == "f16":
+        bits = value.astype(np.float16).view(np.uint16)
+        return bits.view(np.uint32), bits.view(np.float16).astype(np.float64)
+    bits = value.astype(np.float32).view(np.uint32) & (0xFFFF0000 if kind == "bf16" else 0xFFFFE000)
+    halves = (bits >> 16).astype(np.uint16).view(np.uint32)
+    return halves if kind == "bf16" else bits, bits.view(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "f16", "tf32"])
+@pytest.mark.parametrize("threads", [32, 128])
+def test_matrices(kind, threads, rng):
+    """mma.sync, on what ldmatrix loads, and wgmma: against sums in double."""
+    rows, depth, top = threads // 2, 8 if kind == "tf32" else 16, 15 if kind == "f16" else 127
+    a, b, c = (rng.normal(size=shape) for shape in ((rows, depth), (8, depth), (rows, 8)))
+    b[:, :2] = 2.0 + abs(b[:, :2])
+    a[0, 0], a[1, 0], a[2, :2], a[3, 0] = NAN, INF, (INF, -INF), 2.0**top
+    a[4], c[4] = -0.0, -0.0
+    b[0] = abs(b[0])
+    (a_words, a), (b_words, b), c = operand(kind, a), operand(kind, b), c.astype(np.float32)
+    lane = np.arange(32)
+    if threads == 32:
+        trans = kind != "tf32"  # then of the matrix that lies the other way round
+        if trans:
+            b_words = np.ascontiguousarray(b_words.view(np.uint16).T).view(np.uint32)
+        b_at = lane % 16 * 16 if trans else lane % 8 * 32 + lane // 8 % 2 * 16
+        a_at = (lane % 16) * 32 + lane // 16 * 16
+        image = [a_words.ravel(), b_words.ravel(), a_at, 512 + b_at]
+        body = BY_WARP.replace("TRANS", ".trans" * trans)
+    else:
+        parts = (x.reshape(-1, 8, 2, 4).swapaxes(1, 2).ravel() for x in (a_words, b_words))
+        image = [*parts, np.zeros(64, np.uint32)]
+        body = BY_GROUP.replace("TURNED", "" if kind == "tf32" else ", 0, 0")
+    thread = np.arange(threads)[:, None]
+    row = thread // 32 * 16 + thread % 32 // 4 + np.array([0, 0, 8, 8])
+    column = thread % 4 * 2 + np.array([0, 1, 0, 1])
+    image = np.concatenate([*image, c[row, column].T.view(np.uint32).ravel()]).astype(np.uint32)
+    kept = range(6 if threads == 32 else 5)
+    read = [*range(len(image) // threads - 4), *range(20, 24)]
+    for name, text in {"DEPTH": str(depth), "KIND": kind, "D,": f"{D},", "D;": f"{D};"}.items():
+        body = body.replace(name, text)
+    body = (
+        "mad.lo.s64 %d8, %w, 4, %a0;\nshl.b32 %r30, %t, 2;\n"
+        + lines(LOADS, threads, read) + lines(KEEPS, threads, kept) + "bar.sync 0;\n" + body
+        + "mad.lo.s64 %d8, %w, 4, %a1;\n" + lines(SAVES, threads, range(20, 24))
+    )  # fmt: skip
+    out = torch.zeros(4, threads)
+    run(kernel(body, threads), torch.from_numpy(image.view(np.int32)), out, shared=4096)
+    with np.errstate(all="ignore"):
+        want = c.astype(np.float64)
+        for k in range(depth):
+            want = want + a[:, k, None] * b[None, :, k]
+        want = want.astype(np.float32)
+    got = np.empty_like(want)
+    got[row, column] = out.numpy().T
+    np.testing.assert_array_equal(got, want)
+    numbers = ~np.isnan(want)
+    assert (np.signbit(got) == np.signbit(want))[numbers].all()
+    assert not numbers[[0, 2]].any() and np.isinf(want[1]).all() and np.signbit(want[4, 0])
+    assert kind == "f16" or np.isinf(want[3]).all()
+
+
 @pytest.mark.parametrize(
     "line", ["sin.approx.f32 %r1, %r2;", "add.sat.s32 %r1, %r2, %r3;", "bar.arrive 0, 32;"]
 )
