@@ -26,11 +26,20 @@ def flatten_samples(x: Tensor, y: Tensor, batched: bool) -> tuple[Tensor, Tensor
     return x.reshape(*x.shape[: 1 + batched], size), y.reshape(*y.shape[: 1 + batched], size)
 
 
-def draw_noise(x: Tensor, generator: torch.Generator, count: int | None = None) -> Tensor:
-    """Gaussian noise like x; or ``count`` of it, in the place of its first size."""
+def draw_noise(
+    x: Tensor,
+    generator: torch.Generator | None,
+    count: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Gaussian noise like x, or ``count`` of it in the place of its first size, or of a type of its
+    own; drawn on the device of the generator, or by torch's global one of that of x."""
+    device = x.device if generator is None else generator.device
+    dtype = dtype or x.dtype
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
     shape = x.shape if count is None else (count, *x.shape[1:])
-    drawn = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return drawn.to(x.device, x.dtype)
+    drawn = torch.randn(shape, generator=generator, device=device, dtype=wide)
+    return drawn.to(x.device, dtype)
 
 
 def permuted(noise: Tensor, index: Tensor) -> Tensor:

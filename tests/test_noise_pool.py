@@ -321,6 +321,14 @@ def test_threads_may_share_a_pool():
     assert len(set(state["births"].tolist())) == 16
 
 
+def test_images_stay_where_they_are_whatever_the_default_device(rng):
+    pools = [NoisePool(4, generator=seeded(3), labels=True) for _ in range(2)]
+    x = torch.from_numpy(rng.normal(size=(3, 5)))
+    with torch.device("meta"):
+        noise = pools[0].take(x, [0, 1, 1])
+    assert torch.equal(noise, pools[1].take(x, [0, 1, 1]))
+
+
 class Images(torch.Tensor):
     """As of projects whose images carry something with them."""
 

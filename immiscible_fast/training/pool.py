@@ -24,7 +24,7 @@ from torch.utils.data import get_worker_info
 from .. import validation
 from ..api.pairwise_cost import pairwise_cost
 from ..api.solve_assignment import solve_assignment
-from ..samples import outside_autocast
+from ..samples import draw_noise, outside_autocast
 
 _Key = tuple[tuple[int, ...], torch.dtype, int | None]  # shape of an image, dtype, class
 
@@ -160,8 +160,8 @@ class NoisePool:
             noise = torch.empty(images.shape, dtype=dtype, device=images.device)
             classes = validation.check_labels(labels, images.shape[:1]).tolist()
             for label in sorted(set(classes)):
-                members = torch.tensor([i for i, other in enumerate(classes) if other == label])
-                rows = members.to(images.device, non_blocking=True)
+                members = [i for i, other in enumerate(classes) if other == label]
+                rows = torch.tensor(members, device="cpu").to(images.device, non_blocking=True)
                 noise.index_copy_(0, rows, self._take(images[rows], label))
             return noise
 
@@ -177,23 +177,15 @@ class NoisePool:
         key = (tuple(x.shape[1:]), dtype, label)
         pool = self._pools.get(key)
         if pool is None:
-            noise = self._draw(self._size, x, dtype)
+            noise = draw_noise(x, self._generator, self._size, dtype)
             births = torch.arange(1 - self._size, 1, device=x.device)
             wide = torch.float64 if x.dtype == torch.float64 else torch.float32
             mean = torch.zeros(x.shape[1:].numel(), dtype=wide, device=x.device)
             pool = self._pools[key] = _Pool(noise, births, mean, 0)
         pool.move(x.device, self._score_dtype)
         with outside_autocast(x):
-            return pool.take(x, self._draw(len(x), x, dtype), self._max_age)
-
-    def _draw(self, count: int, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Fresh noise (count, ...) for images like ``x``."""
-        generator = self._generator
-        device = x.device if generator is None else generator.device
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        shape = (count, *x.shape[1:])
-        drawn = torch.randn(shape, generator=generator, device=device, dtype=wide)
-        return drawn.to(x.device, dtype)
+            fresh = draw_noise(x, self._generator, dtype=dtype)
+            return pool.take(x, fresh, self._max_age)
 
     def state_dict(self) -> dict[str, Any]:
         """All that ``load_state_dict`` needs to go on with the same bits: a copy.

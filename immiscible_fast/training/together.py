@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from .. import validation
 from ..api.assign_noise import assign_noise
 from ..api.options import ConditionsLike, Labels, OptionsOfAll, check_options
+from ..samples import draw_noise
 
 
 def assign_many(
@@ -70,7 +71,7 @@ def assign_many(
     ]
     validation.check_generator(generator)
     if noises is None:
-        noises = [draw_like(x, generator) for x in images]
+        noises = [draw_noise(x, generator) for x in images]
     for name, given in (("noises", noises), ("labels", labels), ("conditions", conditions)):
         if given is not None and len(_several(name, given)) != len(images):
             raise ValueError(f"{name} must be as many as xs, {len(images)}, got {len(given)}")
@@ -93,15 +94,6 @@ def assign_many(
         for i, part in zip(members, parts, strict=True):
             assigned[i] = part
     return assigned
-
-
-def draw_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Noise in the shape, dtype and device of ``x``, drawn on the device of the generator."""
-    device = x.device if generator is None else generator.device
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return torch.randn(x.shape, generator=generator, device=device, dtype=wide).to(
-        x.device, x.dtype
-    )
 
 
 def _several(name: str, values: object) -> Sequence[Any]:

@@ -13,7 +13,8 @@ from typing_extensions import Unpack
 
 from .. import validation
 from ..api.options import OptionsOfAll, check_options
-from .together import assign_many, draw_like
+from ..samples import draw_noise
+from .together import assign_many
 
 Batch = TypeVar("Batch")
 Place: TypeAlias = str | int | Callable[[Any], Any]
@@ -297,13 +298,13 @@ class AssignedLoader(Generic[Batch]):
         """The noise of a window, from where the generator was; if that is not where it is now, it
         is left there."""
         if self._generator is None:
-            window.noises.extend(draw_like(x, None) for x in window.images)
+            window.noises.extend(draw_noise(x, None) for x in window.images)
             return
         now = self._generator.get_state()
         again = not torch.equal(now, mark.generator)
         if again:
             self._generator.set_state(mark.generator)
-        window.noises.extend(draw_like(x, self._generator) for x in window.images)
+        window.noises.extend(draw_noise(x, self._generator) for x in window.images)
         if again:
             self._generator.set_state(now)
 
