@@ -62,7 +62,7 @@ def options(rng, k, n):
 def the_answer_is_that_of_one_process(rng, group):
     for k in range(14):
         n = int(rng.integers(1, 40))
-        metric, method = METRICS[k % 5], ("auto", "exact", "auction", "scipy")[k % 4]
+        metric, method = [*METRICS][k % 5], ("auto", "exact", "auction", "scipy")[k % 4]
         dtype = (torch.float32, torch.float64, torch.float16, torch.bfloat16)[k % 3 if k % 4 else 3]
         x, noise = drawn(rng, n, 2, 3, dtype=dtype), drawn(rng, n, 2, 3)
         whole, by_row = options(rng, k, n)
@@ -241,7 +241,7 @@ def samples_of_kinds(rng, n):
 def costs_can_be_shared(rng, group):
     shift = rng.integers(5, size=2)
     for k in range(10):
-        n, metric = int(rng.integers(2, 80)), METRICS[k % 5]
+        n, metric = int(rng.integers(2, 80)), [*METRICS][k % 5]
         kind = int(k + shift[k // 5]) % 5
         x, noise = list(samples_of_kinds(rng, n))[kind]
         rows = mine(rng, n, group)

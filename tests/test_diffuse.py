@@ -71,6 +71,8 @@ def test_a_generator_draws_the_noise_reproducibly(rng):
     assert torch.equal(first.noise, again.noise)
     assert torch.equal(first.x_t, again.x_t)
     assert not torch.equal(first.noise, diffuse(x, t, "flow", generator=seeded(6)).noise)
+    wide = diffuse(x.double(), t, "flow", generator=seeded(5)).noise
+    assert not torch.equal(wide, wide.float().double())  # of the images' own precision
     generator = seeded(5)
     one, two = (diffuse(x, t, "flow", generator=generator).noise for _ in range(2))
     assert not torch.equal(one.sort(0).values, two.sort(0).values)
