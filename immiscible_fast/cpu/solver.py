@@ -33,6 +33,7 @@ from .threads import share
 
 THREADED_FROM = 1 << 16  # entries in a batch; below, starting threads costs more than it saves
 THREADED_SMALL = 1 << 19  # the same of small problems for their index alone
+FEW = 8  # rows, which seldom want the same of very many columns
 ALWAYS_SMALL = SMALL**2  # entries; whatever their shape, a problem is small
 # Rows squared times columns (n <= m); less is solved before anybody can lose patience, and to wait
 # for another thread takes milliseconds where there are more threads than cores.
@@ -113,10 +114,11 @@ def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np
             return index
     if n > m:
         return inverse(assign(transposed(costs), constants), n)
-    if n == 1:
+    if n <= FEW:
         index = costs.argmin(2)
-        if np.isfinite(np.take_along_axis(costs, index[..., None], 2)).all():
-            return index
+        distinct = (np.diff(np.sort(index, 1), axis=1) > 0).all()
+        if distinct and np.isfinite(np.take_along_axis(costs, index[..., None], 2)).all():
+            return index  # each row has its cheapest column
     index = solve(costs, exact=True, tol=1.0, constants=constants, proven=False).index
     return index
 
