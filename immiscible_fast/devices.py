@@ -28,6 +28,15 @@ def on_gpu(tensor: Tensor) -> bool:
     return wanted == "triton" and tensor.is_cpu
 
 
+def wants_graphs(tensor: Tensor) -> bool:
+    """Whether calls on this GPU are to be replayed from CUDA graphs (``IMMISCIBLE_GRAPH=1``), and
+    nobody else is capturing one."""
+    wanted = os.environ.get("IMMISCIBLE_GRAPH", "0")
+    if wanted not in ("", "0", "1"):
+        raise ValueError(f"IMMISCIBLE_GRAPH must be '0' or '1', got {wanted!r}")
+    return wanted == "1" and on_gpu(tensor) and not torch.cuda.is_current_stream_capturing()
+
+
 def has_triton(device: torch.device) -> bool:
     return not why_no_triton(device)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from .cpu import backend as cpu
-from .devices import on_gpu
+from .devices import on_gpu, wants_graphs
 from .types import Assigned, Assignment
 
 
@@ -56,24 +56,33 @@ def _gpu() -> Backend:
 
 
 @functools.cache
+def _graphs() -> Backend:
+    from .gpu import graphs
+
+    return graphs
+
+
+@functools.cache
 def _streaming() -> Assigns:
     from .streaming import backend  # with Numba
 
     return backend
 
 
-DEVICES = (Device(on_gpu, _gpu),)  # the CPU takes what none of them does, and copies it
+# The first that takes a tensor; the CPU takes what none of them does, and copies it.
+DEVICES = (Device(wants_graphs, _graphs), Device(on_gpu, _gpu))
+TRACED = DEVICES[1:]  # a compiler has graphs of its own
 
 
-def backend(tensor: Tensor, method: str = "auto") -> Backend:
+def backend(tensor: Tensor, method: str = "auto", *, traced: bool = False) -> Backend:
     """The backend of this tensor's device; SciPy is on the CPU wherever the tensor is."""
     if method != "scipy":
-        for device in DEVICES:
+        for device in TRACED if traced else DEVICES:
             if device.takes(tensor):
                 return device.load()
     return cpu
 
 
-def assigner(tensor: Tensor, method: str) -> Assigns:
+def assigner(tensor: Tensor, method: str, *, traced: bool = False) -> Assigns:
     """Who matches samples: the backend of their device or, without a cost matrix, ``streaming``."""
-    return _streaming() if method == "streaming" else backend(tensor, method)
+    return _streaming() if method == "streaming" else backend(tensor, method, traced=traced)

@@ -101,7 +101,7 @@ def _vmapped(name: str, info: Any, in_dims: tuple[int | None, ...], *args: Any) 
 
 @_define("solve(Tensor cost, str method, float tol) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
 def _solve_op(cost, method, tol):  # type: ignore[no-untyped-def]
-    return tuple(backend(cost, method).solve(cost, method, tol))
+    return tuple(backend(cost, method, traced=True).solve(cost, method, tol))
 
 
 @_solve_op
@@ -121,7 +121,8 @@ def _(cost, method, tol):  # type: ignore[no-untyped-def]
     " bool proven=False) -> (Tensor, Tensor, Tensor)"
 )
 def _assign_op(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-untyped-def]
-    return tuple(assigner(x, method).assign(x, noise, labels, metric, method, tol, proven))
+    solver = assigner(x, method, traced=True)
+    return tuple(solver.assign(x, noise, labels, metric, method, tol, proven))
 
 
 @_assign_op
@@ -133,7 +134,7 @@ def _(x, noise, labels, metric, method, tol, proven=False):  # type: ignore[no-u
 
 @_define("columns(Tensor cost, bool maximize, float limit, bool check) -> Tensor")
 def _columns_op(cost, maximize, limit, check):  # type: ignore[no-untyped-def]
-    return backend(cost).columns(cost, maximize, limit, check)
+    return backend(cost, traced=True).columns(cost, maximize, limit, check)
 
 
 @_columns_op
@@ -143,7 +144,7 @@ def _(cost, maximize, limit, check):  # type: ignore[no-untyped-def]
 
 @_define("pairwise_cost(Tensor x, Tensor y, str metric) -> Tensor")
 def _pairwise_op(x, y, metric):  # type: ignore[no-untyped-def]
-    return backend(x).cost_matrix(x, y, metric)
+    return backend(x, traced=True).cost_matrix(x, y, metric)
 
 
 @_pairwise_op
