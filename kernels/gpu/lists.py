@@ -55,21 +55,28 @@ def cheapest(p_row, p_price, scale, i_row, start, stop, BLOCK: tl.constexpr):
 @triton.jit
 def fill_list(
     p_row, p_price, p_listed, p_value, scale, least, start, stop,
-    K: tl.constexpr, BLOCK: tl.constexpr,
+    K: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr = 0,
 ):  # fmt: skip
-    """Points 2 and 3; returns the bound."""
+    """Points 2 and 3; returns the bound. With a ``WIDTH``, no less than that of the row, registers
+    hold its order while thresholds are tried."""
     safe = tl.where(least < float("inf"), least, 0.0)
+    if WIDTH > 0:
+        o_held = start + tl.arange(0, WIDTH)
+        b_held = reduced_bits(priced(p_row, p_price, scale, o_held, o_held < stop), safe)
     low = tl.where(stop - start <= K, INFINITE_BITS - 1, -1)
     high = start * 0 + INFINITE_BITS
     listed = start * 0
     while (high - low > 1) & (listed < K - K // 4):
         middle = low + ((high - low) >> 1)
-        b_count = tl.zeros([BLOCK], tl.int32)
-        for i_start in range(start, stop, BLOCK):
-            o_col = i_start + tl.arange(0, BLOCK)
-            b_value = priced(p_row, p_price, scale, o_col, o_col < stop)
-            b_count += (reduced_bits(b_value, safe) <= middle).to(tl.int32)
-        count = tl.sum(b_count, 0)
+        if WIDTH > 0:
+            count = tl.sum((b_held <= middle).to(tl.int32), 0)
+        else:
+            b_count = tl.zeros([BLOCK], tl.int32)
+            for i_start in range(start, stop, BLOCK):
+                o_col = i_start + tl.arange(0, BLOCK)
+                b_value = priced(p_row, p_price, scale, o_col, o_col < stop)
+                b_count += (reduced_bits(b_value, safe) <= middle).to(tl.int32)
+            count = tl.sum(b_count, 0)
         listed = tl.where(count <= K, count, listed)
         low = tl.where(count <= K, middle, low)
         high = tl.where(count <= K, high, middle)
@@ -93,12 +100,12 @@ def fill_list(
     return tl.min(b_bound, 0)
 
 
-@triton.jit(do_not_specialize=["n", "m"])
+@triton.jit(do_not_specialize=["n"])
 def lists_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted,
     p_listed, p_value, p_bound, p_least, p_paid, p_column, p_owner,
     stride_batch, stride_row, n, m,
-    K: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+    K: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     """A program a row; ``p_owner`` holds NOBODY before, and the smallest row that claims after."""
     i_batch, i_row = part_of_batch(n)
@@ -111,7 +118,7 @@ def lists_kernel(
         least, j = cheapest(p_row, p_own, scale, i_row, start, stop, BLOCK)
         bound = fill_list(
             p_row, p_own, p_listed + i_flat * K, p_value + i_flat * K, scale, least, start, stop,
-            K, BLOCK,
+            K, BLOCK, WIDTH,
         )  # fmt: skip
         some = least < float("inf")
         j = tl.where(some, j, -1)

@@ -27,6 +27,7 @@ from .schedule import (
 from .spread import COUNTS, forest_step_kernel
 from .statistics import Units
 
+WIDEST_HELD = 16384  # columns of a row that registers hold, in the order of their reduced costs
 REPORT = ("bids", "rounds", "phases", "turns", "list_scans", "row_scans", "ticks", "scans")
 
 
@@ -97,14 +98,19 @@ def start_matching(
     cost, first, last = problems
     batch, n, m = cost.shape
     length, lanes = list_length(problems, exact), min(problems.lanes, 1024)
+    # A row is read three times where its order can be kept in registers, else a dozen.
+    widest = lanes if problems.grouped else WIDEST_HELD
+    block = lanes if problems.grouped else problems.lanes
+    warps = max(1, min(16, block // 256))
     work.owner.fill_(NOBODY.value)
     launch(
         lists_kernel, batch * n,
         cost, work.price, units.scale, first, last, wanted,
         work.listed, work.value, work.bound, work.least, work.paid, work.column, work.owner,
         stride_batch=cost.stride(0), stride_row=cost.stride(1), n=n, m=m,
-        K=length, BLOCK=lanes, GROUPED=problems.grouped, num_warps=min(4, lanes // 32),
-        **registers(cost.device, 224),
+        K=length, BLOCK=block, WIDTH=max(32, next_power_of_2(m)) if m <= widest else 0,
+        GROUPED=problems.grouped, num_warps=warps,
+        **registers(cost.device, 128 if warps > 8 else 224),
     )  # fmt: skip
     launch(
         settle_kernel, problems.slots,
