@@ -32,7 +32,7 @@ ROUNDING = tl.constexpr(2.0**-53 * (1 + 2.0**-20))  # of one addition, and of ad
 DEPTH = tl.constexpr(24)  # additions within a block, of the parts, and of the minimum
 
 
-@triton.jit(do_not_specialize=["n", "m"])
+@triton.jit(do_not_specialize=["n"])
 def row_terms_kernel(
     p_cost, p_price, p_scale, p_first, p_last, p_wanted, p_column, p_least, p_paid,
     stride_batch, stride_row, n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,

@@ -69,7 +69,7 @@ def exponents(p_cost, b_price, centre, scale, rate, i_row, n, stride_row, o_col,
     return -rate * (b_cost + b_price)
 
 
-@triton.jit(do_not_specialize=["n", "m", "rows", "dummies"])
+@triton.jit(do_not_specialize=["n", "rows", "dummies"])
 def update_kernel(
     p_cost, p_centre, p_scale, p_unit, p_flags, p_first, p_last,
     p_price, p_price_out, p_mass, p_mass_out, p_mass_clear,
@@ -263,7 +263,7 @@ def sinkhorn(
     whole = not problems.grouped and m <= WIDEST
     block = max(32, next_power_of_2(m)) if whole else 128
     rows = problems.rows_per_program if whole else 8
-    warps = max(1, min(16, block // 256)) if whole else 4
+    warps = max(1, min(16, block // 512)) if whole else 4
     parts = cdiv(n + (dummies > 0), rows)
     unit = 2.0 ** -(30 - m.bit_length())
     if updates is None:

@@ -27,7 +27,7 @@ from .problems import Problems, column_rows, one_problem, part_of_batch, row_col
 INVALID, DEGENERATE = tl.constexpr(1), tl.constexpr(2)
 
 
-@triton.jit(do_not_specialize=["n", "m"])
+@triton.jit(do_not_specialize=["n"])
 def row_moments_kernel(
     p_cost, p_first, p_last, p_centre, p_square, p_invalid, p_sum, p_count,
     stride_batch, stride_row, n, m,
