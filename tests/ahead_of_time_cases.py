@@ -36,6 +36,7 @@ TYPES = {
     "tf32": (torch.float32, "tf32"),
     "tf32x3": (torch.float32, "tf32x3"),
     "ieee": (torch.float32, "ieee"),
+    "rounded": (torch.float32, "bf16"),
 }
 
 
@@ -70,7 +71,7 @@ def pairwise_cases() -> Iterator[Case]:
 
         often = MAIN if name in ("fp16", "ieee") else RARE
         mostly = RARE if name in ("bf16", "tf32") else MAIN
-        yield case("4096", MAIN if name == "bf16" else EVERYWHERE)
+        yield case("4096", MAIN if name in ("bf16", "rounded") else EVERYWHERE)
         yield case("shifted", mostly, shifted=True)
         yield case("shifted, long", mostly, 1, 4096, 49152, shifted=True)  # too long for a copy
         yield case("1024", often, 1, 1024)

@@ -145,3 +145,28 @@ def test_a_fault_is_found_again(kind, rng):
     by = rows[fault.name]["scenario"]
     shown = faults.seen(fault, {by.split(" ", 1)[1]} if by else None)
     assert shown["found"], fault.name
+
+
+def test_bits_do_not_depend_on_warps(rng, monkeypatch):
+    """Where sums are exact, as those of small integers are; see docs/environment.md."""
+    from immiscible_fast.kernels.gpu.problems import Problems
+    from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
+    from immiscible_fast.kernels.gpu.statistics import statistics
+    from immiscible_fast.kernels.gpu.workspace import Workspace, start_matching
+
+    cost = torch.from_numpy(rng.integers(-8, 9, (1, 256, 256))).float()
+    problems, run, found = Problems(cost), Emulator.run, []
+
+    def with_fewer(self, function, args, grid, options):
+        return run(self, function, args, grid, options | {"num_warps": 1})
+
+    for order in ("random", "descending"):
+        with Emulator("sm_90", order, seed=int(rng.integers(2**31))) as emulator:
+            units, start = statistics(problems)
+            work = Workspace.of(problems, sinkhorn(problems, units, start, updates=4))
+            start_matching(problems, units, work, torch.ones_like(units.flags))
+        emulator.assert_clean()
+        found.append((*units, work.price, work.column, work.owner, work.listed, work.bound))
+        monkeypatch.setattr(Emulator, "run", with_fewer)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)

@@ -89,7 +89,7 @@ def test_sizes_around_those_of_tiles(n, d, rng, gpu_device):
 
 
 @pytest.mark.usefixtures("samples_are")
-@pytest.mark.parametrize("precision", ["tf32", "tf32x3"])
+@pytest.mark.parametrize("precision", ["tf32", "tf32x3", "bf16"])
 @pytest.mark.parametrize("metric", METRICS)
 def test_float32_at_other_precisions(metric, precision, rng, gpu_device):
     x, y = draw(rng, 2, 40, 70, dtype=torch.float32), draw(rng, 2, 33, 70, dtype=torch.float32)
@@ -98,7 +98,8 @@ def test_float32_at_other_precisions(metric, precision, rng, gpu_device):
         cost, metric = cost.square(), "sqeuclidean"
     if precision == "tf32x3":
         return assert_close(cost, x, y, metric, times=8)
-    cut = [(z.view(torch.int32) & ~0x1FFF).view(torch.float32) for z in (x, y)]  # 10 bits kept
+    lost = 0xFFFF if precision == "bf16" else 0x1FFF  # 7 bits are kept, or 10
+    cut = [(z.view(torch.int32) & ~lost).view(torch.float32) for z in (x, y)]
     want = naive(x, y, metric)
     allowed = max(float((naive(*cut, metric) - want).abs().max()), 1e-6)
     assert float((cost - want).abs().max()) <= 8 * allowed

@@ -27,6 +27,7 @@ from immiscible_fast import (
     solve_assignment,
 )
 from immiscible_fast.gpu import backend as gpu_backend
+from immiscible_fast.gpu import costs as gpu_costs
 from immiscible_fast.gpu import solver as gpu_solver
 
 pytestmark = pytest.mark.emulated
@@ -207,6 +208,33 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     assert precision(device) == "tf32"
 """
     run(program, "ignore")
+
+
+@pytest.mark.parametrize("tol", [0.01, 0.001])
+@pytest.mark.parametrize("metric", ["sqeuclidean", "dot", "euclidean"])
+def test_large_products_are_rounded_for_what_is_near_optimal(
+    rng, gpu_device, metric, tol, monkeypatch
+):
+    monkeypatch.setattr(gpu_costs, "ROUNDED_FROM", 1)
+    launch, made = gpu_costs.pairwise, []
+    monkeypatch.setattr(gpu_costs, "pairwise", lambda *a, **k: made.append(k) or launch(*a, **k))
+    x, noise = (draw(rng, 40, 70, dtype=torch.float32) + 100 for _ in range(2))
+    rounded = metric != "euclidean" and tol == 0.01
+    for method in ("exact", "sinkhorn"):
+        index = fast_assign(x.to(gpu_device), noise.to(gpu_device), metric=metric, method=method,
+                            tol=tol).cpu()  # fmt: skip
+        assert (made.pop()["precision"] == "bf16") == (rounded and method != "exact")
+        cost = naive(x, noise, metric)
+        paid, best = total(cost, index), optimum(cost)
+        deviation = (cost - cost.mean(0) - cost.mean(1, keepdim=True) + cost.mean()).std()
+        limit = 1e-6 if method == "exact" else 2 * tol
+        assert paid - best <= limit * 40 * float(deviation)
+
+
+@pytest.mark.parametrize(("of", "want"), [((8, 0), "tf32x3"), ((8, 6), "ieee"), ((12, 0), "ieee")])
+def test_plain_float32_where_three_products_are_no_faster(of, want, monkeypatch):
+    monkeypatch.setattr(gpu_costs, "capability", lambda _: of)
+    assert gpu_costs.precision(torch.device("cpu")) == want
 
 
 def test_check_raises_what_a_cpu_raises(rng, gpu_device):

@@ -37,8 +37,9 @@ def stage_bytes(stage: str, n: int, dim: int, *, batch: int = 1, exact: bool = F
     matrix = FLOAT * batch * n * n
     parts = batch * -(-n // rows_per_block(n)) * n
     columns = batch * n
+    samples = 2 * batch * n * dim  # read for their means first; and then rounded to two bytes each
     known = {
-        "distances": product_bytes(n, n, dim, batch) + 2 * batch * FLOAT * n * dim,  # means first
+        "distances": product_bytes(n, n, dim, batch) + samples * (FLOAT if exact else FLOAT + 4),
         "statistics": 2 * matrix + 2 * parts * (DOUBLE + FLOAT),
         "sinkhorn": (EXACT_UPDATES if exact else UPDATES) * (matrix + 4 * columns * FLOAT),
         "lists": matrix + columns * candidates_of(n, exact) * (DOUBLE + FLOAT),

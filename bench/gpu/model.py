@@ -14,6 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from immiscible_fast.kernels.gpu.schedule import SPREAD_FROM
+
 from . import counts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,8 @@ DIM = 3072
 # An H100 SXM: from its data sheet, and where that is silent, assumed.
 PROCESSORS, GIGAHERTZ = 132, 1.755
 MEMORY_GB_S, CACHE_GB_S = 3350, 5500
-TF32_TFLOPS, REACHED = 495, 0.6  # dense, and what a product reaches of it
+TF32_TFLOPS, BF16_TFLOPS = 495, 989  # dense
+REACHED = 0.6  # of that by a product
 IPC, LONE_IPC = 2.0, 1.0  # instructions of warps a cycle: full processors, one program by itself
 LAUNCH_US = 1.2  # between the launches of a graph
 
@@ -47,6 +50,7 @@ STAGES = {
     "forget_huge_prices_kernel": "last resort",
 }
 METHODS = {"sinkhorn": "-sinkhorn", "exact": ""}
+PRODUCT_LAUNCHES = {"sinkhorn": 5, "exact": 3}
 HEAD = f"""
 Written by `python -m bench.gpu.model --write`. **Nothing on this page was measured on a GPU.**
 
@@ -54,10 +58,10 @@ Written by `python -m bench.gpu.model --write`. **Nothing on this page was measu
   given; `bench/results/emulated`): launches, instructions of warps, bytes that programs ask for.
 - *Computed*: follows from sizes alone (`bench/gpu/counts.py`).
 - *Modelled*: every time. The device is an H100 SXM: {PROCESSORS} multiprocessors at
-  {GIGAHERTZ} GHz, {MEMORY_GB_S} GB/s of memory, {TF32_TFLOPS} TFLOP/s in TF32 (its data sheet).
-  Assumed: products reach {REACHED} of that; {CACHE_GB_S} GB/s of L2 cache; {IPC:g} instructions of
-  warps a cycle and processor, {LONE_IPC:g} where a program works alone; {LAUNCH_US} us between the
-  launches of a graph.
+  {GIGAHERTZ} GHz, {MEMORY_GB_S} GB/s of memory, {TF32_TFLOPS} TFLOP/s in TF32, {BF16_TFLOPS}
+  in bfloat16 (its data sheet). Assumed: products reach {REACHED} of that; {CACHE_GB_S} GB/s of L2
+  cache; {IPC:g} instructions of warps a cycle and processor, {LONE_IPC:g} where a program works
+  alone; {LAUNCH_US} us between the launches of a graph.
 
 A kernel takes its launches' waits and the longer of computing and of moving what its programs ask
 for, through the share of the cache that their processors have. Chains of single programs may take
@@ -69,7 +73,8 @@ def recorded(n: int, method: str) -> dict[str, Any] | None:
     """What the emulator counted of one call; None if only of kernels that are no longer those."""
     path = EMULATED / f"sm_90-photo-{n}{METHODS[method]}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"kernels": {}}
-    return found if "forest_step_kernel" in found["kernels"] else None
+    forests = "forest_step_kernel" if n >= SPREAD_FROM else "forest_kernel"
+    return found if forests in found["kernels"] else None
 
 
 def stages(n: int, method: str) -> dict[str, list[float]]:
@@ -92,11 +97,15 @@ def kernel_time(work: dict[str, int]) -> tuple[int, int, float, float]:
     return work["launches"], work["instructions"], moved, waiting + max(computing, moving)
 
 
-def product_us(n: int) -> float:
-    """Means of the samples, and three products in TF32."""
-    moved = counts.stage_bytes("distances", n, DIM) or 0
-    computing = 3 * counts.product_flops(n, n, DIM) / (TF32_TFLOPS * REACHED * 1e6)
-    return max(computing, moved / (MEMORY_GB_S * 1e3)) + 3 * LAUNCH_US
+def product_us(n: int, method: str) -> float:
+    """Means of the samples, and three products in TF32; or one in bfloat16, of rounded copies."""
+    exact = method == "exact"
+    moved = (counts.stage_bytes("distances", n, DIM, exact=exact) or 0) / (MEMORY_GB_S * 1e3)
+    passes = 3 / TF32_TFLOPS if exact else 1 / BF16_TFLOPS
+    computing = passes * counts.product_flops(n, n, DIM) / (REACHED * 1e6)
+    # Copies are made before the product, which waits for them.
+    waiting = PRODUCT_LAUNCHES[method] * LAUNCH_US
+    return max(computing, moved) + waiting if exact else computing + moved + waiting
 
 
 def streamed_us(n: int, method: str) -> dict[str, float]:
@@ -114,7 +123,7 @@ def streamed_us(n: int, method: str) -> dict[str, float]:
 
 def page() -> str:
     parts = ["# What the GPU solver should take: a model", HEAD.strip()]
-    for n in (1024, 4096):
+    for n in (512, 1024, 4096):
         parts += [_table(n, method) for method in METHODS if stages(n, method)]
     return "\n\n".join([*parts, _large(16384), _ticks()]) + "\n"
 
@@ -124,13 +133,14 @@ def _name(method: str) -> str:
 
 
 def _table(n: int, method: str) -> str:
-    found, product = stages(n, method), product_us(n)
+    found, product = stages(n, method), product_us(n, method)
     rows = [["stage", "launches", "instructions of warps", "MB asked for", "us"], ["---"] * 5]
-    rows.append([f"means and product (computed, D = {DIM})", "3", "", "", f"{product:.0f}"])
+    first = PRODUCT_LAUNCHES[method]
+    rows.append([f"means and product (computed, D = {DIM})", f"{first}", "", "", f"{product:.0f}"])
     for stage, (launches, instructions, megabytes, us) in found.items():
         rows.append([stage, str(launches), f"{instructions:,}", f"{megabytes:.1f}", f"{us:.0f}"])
     launches, whole = (sum(stage[k] for stage in found.values()) for k in (0, 3))
-    rows.append(["**in all** (launches, MB counted, us modelled)", str(3 + launches), "", ""])
+    rows.append(["**in all** (launches, MB counted, us modelled)", str(first + launches), "", ""])
     rows[-1].append(f"**{product + whole:.0f}**")
     return f"## n = {n}, {_name(method)}\n\n" + _lines(rows)
 
@@ -145,7 +155,7 @@ def _large(n: int) -> str:
     head = ["us", "product", "statistics", "Sinkhorn", "lists", "certificate"]
     rows = [head, ["---"] * len(head)]
     for method in METHODS:
-        times = [product_us(n), *streamed_us(n, method).values()]
+        times = [product_us(n, method), *streamed_us(n, method).values()]
         rows.append([_name(method), *(f"{time:.0f}" for time in times)])
     return f"""## n = {n}
 

@@ -39,6 +39,7 @@ PRODUCTS = (
     Product("fp32 tf32x3 centred", torch.float32, "tf32x3", shifted=True),
     Product("fp32 tf32 centred", torch.float32, "tf32", "high", shifted=True),
     Product("bf16 centred", torch.bfloat16, shifted=True),
+    Product("fp32 rounded centred", torch.float32, "bf16", "medium", shifted=True),
     Product("fp32 tf32x3 sqeuclidean", torch.float32, "tf32x3", metric="sqeuclidean"),
     Product("bf16 sqeuclidean", torch.bfloat16, metric="sqeuclidean"),
 )
@@ -76,7 +77,7 @@ def ceilings(setting: Setting) -> Row:
 
 def peak_name(product: Product) -> str:
     """The ceiling that a product is held against; three TF32 products make a tf32x3."""
-    if product.dtype == torch.float32:
+    if product.dtype == torch.float32 and product.precision != "bf16":
         return "fp32_tflop_s" if product.precision == "ieee" else "tf32_tflop_s"
     return "fp16_tflop_s" if product.dtype == torch.float16 else "bf16_tflop_s"
 

@@ -84,15 +84,16 @@ def assign(
         gap = torch.zeros(batch, dtype=torch.float64, device=x.device)
         return Assigned(index, torch.ones(batch, dtype=torch.bool, device=x.device), gap)
     gap = torch.full((batch,), torch.inf, dtype=torch.float64, device=x.device)
+    within = 0.0 if solver.is_exact(method, n) else tol
     if labels is None:
-        problems = Problems(assignment_cost(x, noise, metric))
+        problems = Problems(assignment_cost(x, noise, metric, within=within))
         found = solver.solve(problems, method, tol, proven=proven)
         index = found.column.view(batch, n).to(torch.int64)
         return Assigned(index, found.converged, _gap(found, metric) if proven else gap)
     order, first, last = sort_groups(labels)
     x = torch.take_along_dim(costs.multipliable(x), order[:, :, None], 1)
     noise = torch.take_along_dim(costs.multipliable(noise), order[:, :, None], 1)
-    cost = assignment_cost(x, noise, metric, first)
+    cost = assignment_cost(x, noise, metric, first, within=within)
     problems = Problems(cost, first.reshape(-1), last.reshape(-1))
     found = solver.solve(problems, method, tol, proven=proven)
     column = found.column.view(batch, n).to(torch.int64)

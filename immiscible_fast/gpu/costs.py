@@ -11,6 +11,14 @@ from immiscible_fast.kernels.gpu.pairwise import pairwise
 from .. import metrics
 from ..metrics import METRICS, Definition
 
+# Near-optimal methods take products of samples that are rounded to bfloat16, where it is one pass
+# instead of three that matters, and no finer tolerance asks for better costs.
+LEAST_TOL = 0.005
+ROUNDED_FROM = 1 << 28  # n n D: rounding takes two launches more
+
+# Capabilities whose cores make three TF32 products in no less time than one of float32.
+PLAIN_FLOAT32 = (AMD, (8, 6), (8, 9), (12, 0), (12, 1))
+
 
 def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
     """``pairwise_cost`` of (B, n, D) and (B, m, D) samples."""
@@ -20,9 +28,12 @@ def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:
     return _by_epilogue(multipliable(x), multipliable(y), definition)
 
 
-def assignment_cost(x: Tensor, noise: Tensor, metric: str, first: Tensor | None = None) -> Tensor:
+def assignment_cost(
+    x: Tensor, noise: Tensor, metric: str, first: Tensor | None = None, *, within: float = 0.0
+) -> Tensor:
     """Square costs (B, n, n), in units of ``Definition.unit``, with the same optimal assignments as
-    ``metric``; with ``first`` (B, n), see ``gpu.groups``, of pairs within a group alone.
+    ``metric``; with ``first`` (B, n), see ``gpu.groups``, of pairs within a group alone. For an
+    assignment ``within`` a tolerance, large products may be of rounded samples.
 
     Products stand for metrics that have one, of samples less their means.
     """
@@ -36,7 +47,9 @@ def assignment_cost(x: Tensor, noise: Tensor, metric: str, first: Tensor | None 
     if definition.factor is None or prepares:
         return _by_epilogue(x, noise, definition, first)
     x, noise = definition.factors(x, noise, torch.float32)
-    return _launch(x, noise, "dot", _mean(x), _mean(noise), first)
+    batch, n, dim = x.shape
+    rounded = within >= LEAST_TOL and batch * n * n * dim >= ROUNDED_FROM
+    return _launch(x, noise, "dot", _mean(x), _mean(noise), first, rounded=rounded)
 
 
 def multipliable(x: Tensor) -> Tensor:
@@ -45,7 +58,8 @@ def multipliable(x: Tensor) -> Tensor:
 
 
 def precision(device: torch.device) -> str:
-    """TF32 only if torch may use it, too; else three of them, which are as good as float32."""
+    """TF32 only if torch may use it, too; else three of them, which are as good as float32, or that
+    itself where it is as fast."""
     matmul = torch.backends.cuda.matmul
     if hasattr(matmul, "fp32_precision"):  # once that is set, the older name raises
         allowed = matmul.fp32_precision == "tf32"
@@ -53,7 +67,7 @@ def precision(device: torch.device) -> str:
         allowed = torch.get_float32_matmul_precision() != "highest"
     if allowed:
         return "tf32"
-    return "ieee" if capability(device) == AMD else "tf32x3"
+    return "ieee" if capability(device) in PLAIN_FLOAT32 else "tf32x3"
 
 
 def _in_float64(x: Tensor, noise: Tensor, definition: Definition) -> Tensor:
@@ -82,6 +96,8 @@ def _launch(
     shift_x: Tensor | None,
     shift_y: Tensor | None,
     first: Tensor | None,
+    *,
+    rounded: bool = False,
 ) -> Tensor:
     out = torch.empty(*x.shape[:2], y.shape[1], dtype=torch.float32, device=x.device)
     pairwise(
@@ -89,7 +105,7 @@ def _launch(
         y,
         out,
         metric=epilogue,
-        precision=precision(x.device),
+        precision="bf16" if rounded else precision(x.device),
         shift_x=shift_x,
         shift_y=shift_y,
         group=first,

@@ -2,7 +2,7 @@
 
 1. Centres, scale and first prices of the costs.
 2. Annealed Sinkhorn moves the prices near to where they should be; rows list their candidates, and
-   claim and bid for the cheapest.
+   claim the cheapest; for an exact matching they bid for it, too, which saves forests turns.
 3. Shortest-path forests match the rest, exactly, or near-optimally at the prices as they are: then
    the certificate says which problems are not as good as they should be, and those are solved
    exactly after all.
@@ -43,18 +43,21 @@ class Solution(NamedTuple):
     converged: Tensor  # (problems,) bool
 
 
+def is_exact(method: str, m: int) -> bool:
+    return method == "exact" or (method == "auto" and m <= EXACT_UP_TO)
+
+
 def solve(problems: Problems, method: str, tol: float, *, proven: bool = False) -> Solution:
     """Solve n <= m problems; ``proof`` is of the answer if ``proven``, else nothing to rely on."""
     tol = min(tol, LARGEST_TOL)
-    small = problems.cost.shape[2] <= EXACT_UP_TO
-    exact = method == "exact" or (method == "auto" and small)
+    exact = is_exact(method, problems.cost.shape[2])
     units, start = statistics(problems)
     price = sinkhorn(problems, units, start, exact=exact)
     work, proof = Workspace.of(problems, price), Proof.empty(problems)
     left = torch.ones_like(units.flags)
     if not exact:
         every = left
-        start_matching(problems, units, work, every, exact=False)
+        start_matching(problems, units, work, every, exact=False, bids=False)
         left = grow_forests(problems, units, work, every, exact=False)
         certificate(problems, units, price, work.column, proof, every, left, 1.01 * tol)
     failed = _solve_exactly(problems, units, work, left, spread=exact)

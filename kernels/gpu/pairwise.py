@@ -240,10 +240,11 @@ def pairwise(
     """Write ``scale`` times the costs of x (B, n, D) and y (B, m, D) to ``out`` (B, n, m).
 
     x and y are float32, float16 or bfloat16, with any strides; products of unlike types are
-    float32 ones, for which ``precision`` is "ieee", "tf32" or "tf32x3". ``out`` is float32 or
-    float16, with unit stride along m. ``shift_x``, ``shift_y`` (B, D), float32, are subtracted from
-    rows first (not for the cosine); distances want the same in both. ``group``, (n,) or (B, n)
-    int32, ascending, with n = m: costs between groups need not be written.
+    float32 ones, for which ``precision`` is "ieee", "tf32" or "tf32x3", or "bf16": rows are rounded
+    to that. ``out`` is float32 or float16, with unit stride along m. ``shift_x``, ``shift_y``
+    (B, D), float32, are subtracted from rows first (not for the cosine); distances want the same in
+    both. ``group``, (n,) or (B, n) int32, ascending, with n = m: costs between groups need not be
+    written.
     """
     if torch.float64 in (x.dtype, y.dtype, out.dtype):
         raise TypeError("these kernels compute in float32; float64 costs are made by torch")
@@ -267,7 +268,10 @@ def pairwise(
     if metric == "manhattan":
         return _launch_manhattan(x, y, out, (*shifts, group), arguments)
     dtype = x.dtype if x.dtype == y.dtype else torch.float32
-    plain = shift_x is None and shift_y is None and metric != "cosine" and x.dtype == y.dtype
+    if dtype == torch.float32 and precision == "bf16":
+        dtype = torch.bfloat16
+    plain = shift_x is None and shift_y is None and metric != "cosine"
+    plain = plain and x.dtype == y.dtype == dtype
     align = math.gcd(D, *x.stride()[:2], *y.stride()[:2], 16)
     once = dtype != torch.float32 or precision == "tf32"
     copied = (in_pieces(align, dtype) or (once and not plain)) and copies_fit(x, y, out, dtype)

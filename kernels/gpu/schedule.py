@@ -35,7 +35,7 @@ def candidates_of(m: int, exact: bool) -> int:
 def launches_of(m: int, exact: bool) -> int:
     """Launches of one tick each: what most problems on record take
     (bench/gpu_work_counts.json)."""
-    return m // 4 if exact else 32 + m // 64
+    return m // 4 if exact else 48 + m // 64
 
 
 def most_ticks(n: int) -> int:
