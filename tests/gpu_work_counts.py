@@ -51,8 +51,7 @@ def counted(family: str, n: int, method: str) -> dict[str, Any]:
     wide = cost.astype(np.float64)
     state, counts = forests.solve(
         wide, price, length=schedule.candidates_of(n, method == "exact"),
-        rounds=schedule.ROUNDS if method == "exact" else 0,
-        patience=0 if method == "exact" else schedule.PATIENCE,
+        rounds=schedule.ROUNDS, patience=0 if method == "exact" else schedule.PATIENCE,
     )  # fmt: skip
     result: dict[str, Any] = {"sinkhorn_updates": updates, **counts}
     result["left"] = int((state.column < 0).sum())

@@ -21,10 +21,10 @@ def assert_forests_do_what_their_reference_does(family, rng, n, device, *, lengt
     price, wanted = start.to(torch.float64), torch.ones_like(units.flags)
     state, counts = forests.solve(
         cost.astype(np.float64) * float(units.scale[0]), price.cpu().numpy(),
-        length=length, rounds=0 if patience else workspace.ROUNDS, patience=patience,
+        length=length, rounds=workspace.ROUNDS, patience=patience,
     )  # fmt: skip
     work = Workspace.of(problems, price)
-    start_matching(problems, units, work, wanted, bids=patience == 0)
+    start_matching(problems, units, work, wanted)
     left = grow_forests(problems, units, work, wanted, exact=patience == 0)
     assert left.tolist() == [int((state.column < 0).any())]
     for name in ("column", "owner", "price", "listed", "bound"):

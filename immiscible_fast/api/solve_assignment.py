@@ -20,7 +20,7 @@ def solve_assignment(
         Float, integer or bool; ``inf`` forbids a pair. float16 and bfloat16 are solved in float32,
         integers and bools in float64. Every row is assigned if n <= m, else every column.
     method : str
-        - ``"auto"``: "exact" on a CPU and, up to 512 columns, on a GPU; else "sinkhorn".
+        - ``"auto"``: "exact" on a CPU and, up to 256 columns, on a GPU; else "sinkhorn".
         - ``"exact"``: auction, then shortest augmenting paths from its prices: optimal in float64.
         - ``"auction"``: eps-scaling auction that stops at ``tol``.
         - ``"sinkhorn"``: annealed log-domain Sinkhorn, then the auction from its prices to ``tol``.

@@ -2,7 +2,7 @@
 
 1. Centres, scale and first prices of the costs.
 2. Annealed Sinkhorn moves the prices near to where they should be; rows list their candidates, and
-   claim the cheapest; for an exact matching they bid for it, too, which saves forests turns.
+   claim and bid for the cheapest.
 3. Shortest-path forests match the rest, exactly, or near-optimally at the prices as they are: then
    the certificate says which problems are not as good as they should be, and those are solved
    exactly after all.
@@ -26,9 +26,9 @@ from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
 # Columns up to which "auto" is exact, which costs under 1.3 times as much there: 30 updates and 43
-# ticks instead of 24 and 31 at 256, less a certificate; at 1024, 78 ticks instead of 41 (photos in
-# bench/gpu_work_counts.json).
-EXACT_UP_TO = 512
+# ticks instead of 24 and 31 at 256, less a certificate (photos in bench/gpu_work_counts.json). At
+# 512 it would be nearly twice as much: docs/gpu_model.md.
+EXACT_UP_TO = 256
 LARGEST_TOL = 1e6  # anything goes, and prices stay finite
 LOOSE = 1e-3  # standard deviations a row; exact answers that far from their proof are none
 
@@ -57,7 +57,7 @@ def solve(problems: Problems, method: str, tol: float, *, proven: bool = False) 
     left = torch.ones_like(units.flags)
     if not exact:
         every = left
-        start_matching(problems, units, work, every, exact=False, bids=False)
+        start_matching(problems, units, work, every, exact=False)
         left = grow_forests(problems, units, work, every, exact=False)
         certificate(problems, units, price, work.column, proof, every, left, 1.01 * tol)
     failed = _solve_exactly(problems, units, work, left, spread=exact)

@@ -23,7 +23,7 @@ PATIENCE = 6
 SCANS = 64
 
 # From so many columns and rows on, many programs share a problem, at most so many.
-SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 513, 256, 128
+SPREAD_FROM, SPREAD_ROWS, MOST_PARTS = 257, 256, 128
 
 
 def candidates_of(m: int, exact: bool) -> int:
@@ -35,7 +35,7 @@ def candidates_of(m: int, exact: bool) -> int:
 def launches_of(m: int, exact: bool) -> int:
     """Launches of one tick each: what most problems on record take
     (bench/gpu_work_counts.json)."""
-    return m // 4 if exact else 48 + m // 64
+    return m // 4 if exact else 32 + m // 64
 
 
 def most_ticks(n: int) -> int:
