@@ -241,6 +241,29 @@ def test_later_epochs_are_assigned_in_the_background(tmp_path, monkeypatch):
     pairs.set_epoch(1)
 
 
+def test_what_is_mapped_need_not_be_renamed(tmp_path, monkeypatch):
+    """As on Windows."""
+    replace = Path.replace
+
+    def refused(path, target):
+        if path.suffix == ".part":
+            raise PermissionError("somebody has it open")
+        return replace(path, target)
+
+    x, options = pictures(20), {"seed": 1, "epochs": 2, "path": tmp_path / "pairs"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refused)
+        pairs = pair_dataset(x, background=True, **options)
+        pairs.set_epoch(1)
+        pairs._filling.join()
+        assert [path.name for path in tmp_path.iterdir()] == ["pairs.part"]
+        assert np.array_equal(PairedDataset(x, options["path"], epoch=1).index, pairs.index)
+    again = pair_dataset(x, **options)
+    again.set_epoch(1)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+    assert np.array_equal(again.index, pairs.index)
+
+
 def test_an_interrupt_of_the_first_epoch_ends_the_thread(tmp_path, monkeypatch):
     solve, calls = whole_set._pair, []
 
