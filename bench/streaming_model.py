@@ -6,10 +6,14 @@ prints a table of seconds. A pass computes n x n costs of D products each; how m
 is counted on a CPU (bench/results/streaming). Rates are an H100's, at about half to three quarters
 of what its data sheet says. Two ways:
 
-- ``as it is``: float32 products by torch, of which each block is written once and read or written
-  five times more by what follows, and lists that a CPU solves, at a microsecond a bid;
-- ``fused``: bfloat16 products in a kernel that keeps no block, a proof in three TF32 products, and
-  the same lists. No such kernel is written.
+- ``fused``, what runs there: kernels that keep no block (kernels/gpu/streaming.py). Prices take two
+  products an update, the sums of rows being one of them; lists take one, and one of every eighth
+  tile. Both are of samples in bfloat16; for the proof they are converted to float32, and multiplied
+  without tensor cores. Distances that are no products in bfloat16 take TF32 and three of them.
+- ``by blocks``, where there is no Triton: float32 products by torch, of which each block is written
+  once and read or written five times more by what follows.
+
+Lists are solved by a CPU either way, at a microsecond a bid.
 """
 
 from __future__ import annotations
@@ -23,12 +27,15 @@ FLOAT32, TF32, BFLOAT16 = 45e12, 350e12, 600e12  # products and sums a second
 BANDWIDTH = 2.5e12  # bytes a second
 EXPONENTIALS = 3.0e12  # a second
 TOUCHED = 6  # times that a block is written or read, by torch
+TWICE, SAMPLED = 2, 1 + 1 / 8  # products for each pass of prices, and of lists
+FOUND = 8 * 512 * 3  # bytes of a row that are written and read for a list
+CHUNK = 1.2e9  # bytes, of samples that are converted and of what is found in some rows
 BIDS, BID = 20, 1e-6  # a row; seconds
 
 
 class Estimate(NamedTuple):
     passes: float  # seconds of one pass of products
-    as_it_is: float  # seconds in all
+    by_blocks: float  # seconds in all
     fused: float
     samples: float  # bytes, both kinds, in two bytes a number
     beyond: float  # bytes on the device beyond these, and as many on the host
@@ -39,15 +46,16 @@ def estimate(n: int, dim: int) -> Estimate:
     passes = PRICES + LISTS + REFILLS + PROOF
     bids = BIDS * n * BID
     one = products / FLOAT32 + TOUCHED * 4 * pairs / BANDWIDTH
-    fused = (passes - PROOF) * products / BFLOAT16 + PROOF * 3 * products / TF32
-    fused += PRICES * pairs / EXPONENTIALS
-    block = 4.0 * max(1 << 24, n)
-    return Estimate(one, passes * one + bids, fused + bids, 2.0 * 2 * n * dim, block + 600.0 * n)
+    narrow = TWICE * PRICES + SAMPLED * (LISTS + REFILLS)
+    fused = narrow * products / BFLOAT16 + SAMPLED * PROOF * products / FLOAT32
+    fused += TWICE * PRICES * pairs / EXPONENTIALS
+    fused += (LISTS + REFILLS + PROOF) * n * FOUND / BANDWIDTH
+    return Estimate(one, passes * one + bids, fused + bids, 2.0 * 2 * n * dim, CHUNK + 600.0 * n)
 
 
 def table() -> str:
     lines = [
-        "| n | D | one pass, float32 | as it is | fused, not written | samples | beyond them |",
+        "| n | D | one pass, float32 | by blocks | fused | samples | beyond them |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for n, dim in SIZES:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from immiscible_fast.kernels.gpu import streaming
 from immiscible_fast.kernels.gpu.augment import augment_rows, restart_where_huge
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
 from immiscible_fast.kernels.gpu.pairwise import pairwise
@@ -143,4 +144,24 @@ def solver_cases() -> Iterator[Case]:
         yield case(f"4096 {dtype}", 1, 4096, 4096, dtype=dtype, where=where)
 
 
-CASES = (pairwise_cases, solver_cases)
+def stream(arithmetic: str, n: int, m: int, D: int, *, root: bool = False) -> None:
+    """All passes of streaming over ``n`` rows."""
+    dtype, precision = TYPES[arithmetic]
+    x, y = (streaming.padded(empty(size, D, dtype=dtype)) for size in (n, m))
+    costs = streaming.Product(x, y, empty(n), empty(m), 2.0, root, 1.0, precision)
+    price, limit = empty(m), empty(n)
+    if precision != "tf32x3":  # prices take no such care
+        streaming.column_masses(costs, price, streaming.row_sums(costs, price, 0.1), 0.1)
+    streaming.minima(costs, price, 65, streaming.sampled(m))
+    streaming.collect(costs, price, limit)
+
+
+def streaming_cases() -> Iterator[Case]:
+    for name in TYPES:
+        where = SOME if name in ("fp16", "ieee") else MAIN
+        yield Case(f"streaming {name}", partial(stream, name, 32768, 131072, 3072), where)
+        root = partial(stream, name, 64, 65536, 100, root=True)
+        yield Case(f"streaming {name}, few rows", root, MAIN if name == "tf32x3" else RARE)
+
+
+CASES = (pairwise_cases, solver_cases, streaming_cases)

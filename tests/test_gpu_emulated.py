@@ -45,6 +45,10 @@ COVERED = {
     "forget_huge_prices_kernel": "wide exact",
     "row_terms_kernel": "rectangle exact",
     "certify_kernel": "photos exact",
+    "row_sums_kernel": "streaming",
+    "column_sums_kernel": "streaming",
+    "minima_kernel": "streaming crowded",
+    "collect_kernel": "streaming crowded",
 }
 
 

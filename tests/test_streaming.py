@@ -89,6 +89,17 @@ def test_larger_problems_and_samples_of_the_rows(family, monkeypatch):
     assert answer.passes < 14  # of products
 
 
+@pytest.mark.parametrize("case", range(2))
+def test_what_is_drawn_up_to_4096_is_within_the_certificate(case, rng):
+    """Another family, size and metric in each run."""
+    family, metric = str(rng.choice(list(FAMILIES))), str(rng.choice(list(METRICS)))
+    n = int(rng.integers(1500, 4097))
+    x, noise = samples(family, int(rng.integers(2**31)), n)
+    answer = streaming.solve(x, noise, metric, 0.01, room=int(rng.choice([32, 64])))
+    hard = family in DEGENERATE.get(metric, ()) or family in WARS
+    check(x, noise, metric, answer, 0.01, converges=not hard)
+
+
 def test_lists_that_are_too_short_are_made_anew():
     x, noise = samples("smooth", 1, 700)
     answer = streaming.solve(x, noise, "dot", 0.01, room=16)

@@ -199,7 +199,7 @@ def solve(
     costs = CostBlocks(x, noise, metric)
     if n <= SMALL:
         return _solve_small(costs)
-    passes = BlockPasses(costs, block)
+    passes = _passes(costs, block)
     order = np.random.default_rng(0).permutation(n)
     deviation = standard_deviation(passes, order)
     unit = max(deviation, LEAST_UNIT * costs.magnitude) or LEAST_UNIT
@@ -225,6 +225,15 @@ def solve(
         passes.computed / n,
         auction.bids,
     )
+
+
+def _passes(costs: CostBlocks, block: int) -> BlockPasses:
+    """By kernels that keep no block, on a GPU and where costs are products."""
+    if on_gpu(costs.x) and costs.multiplied:
+        from .fused import FusedPasses  # with Triton
+
+        return FusedPasses(costs, block)
+    return BlockPasses(costs, block)
 
 
 def _solve_small(costs: CostBlocks) -> Streamed:

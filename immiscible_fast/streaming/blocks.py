@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from .. import validation
 from ..metrics import METRICS
 
 PART = 1 << 22  # numbers that are converted at a time, where samples cannot be used as they are
+GPU_PART = 1 << 26  # there: a launch should have work for all of it
 KEPT_BYTES = 1 << 28  # of converted noise that is kept
 PAIR_BYTES = 1 << 26  # of gathered noise in ``pairs``
 FEW_BITS = 30  # of scale that need no conversion
@@ -29,6 +31,21 @@ LOOKED = 64  # samples of either kind that are looked at
 DIRECT = 0.02  # of the spread of distances: errors that products may have
 FARTHEST = 500  # powers of two that samples are scaled by
 MORE = 16  # roundings beside those of D products
+SHRINK = 1 - 2**-20  # of a root, for a lower bound
+
+
+class Factors(NamedTuple):
+    """Costs (b, m') of some rows and a part of the columns, as one product with few terms beside:
+    r_i + t_j - f x_i.y_j or, of distances, ``shrink`` times the root of that."""
+
+    part: slice  # of the columns
+    x: Tensor  # (b, D) float32 or, as samples are, float16 or bfloat16
+    y: Tensor  # (m', D), likewise
+    row: Tensor  # (b,) float32: r
+    column: Tensor  # (m',) float32: t
+    factor: float
+    root: bool
+    shrink: float
 
 
 class CostBlocks:
@@ -44,7 +61,8 @@ class CostBlocks:
         self.device = x.device
         self._product = METRICS[metric].factor is not None
         self._direct = not self._product and self._order != 2  # without products
-        self._step = max(1, PART // self.dim)  # samples that are converted at a time
+        part = PART if x.device.type == "cpu" else GPU_PART
+        self._step = max(1, part // self.dim)  # samples that are converted at a time
         zero = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
         self._shift_x = self._mean(x)
         self._shift_noise = zero if self._product else self._shift_x
@@ -151,12 +169,57 @@ class CostBlocks:
                 result.sub_(error.to(torch.float32) * (1 + 2**-20))
             result.clamp_(min=0).sqrt_()
             if error is not None:
-                result.mul_(1 - 2**-20)
+                result.mul_(SHRINK)
         elif error is not None:
             if not self._product:
                 result.mul_(1 - _gamma(self.dim + MORE) - 2**-20)
             result.sub_(error.to(torch.float32) * (1 + 2**-20))
         return result
+
+    @property
+    def multiplied(self) -> bool:
+        """Whether costs are had from products; see ``factors``."""
+        return not self._direct
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether products of samples as they are, in 16 bits, differ by constants of rows alone
+        from what is wanted, if columns have a term of their own."""
+        kinds = {self.x.dtype, self.noise.dtype}
+        plain = self._product and self._prepare is None and self._power_noise == 0
+        plain = plain and not bool(self._shift_noise.any()) and abs(self._power_x) <= 2 * FEW_BITS
+        return plain and kinds in ({torch.float16}, {torch.bfloat16})
+
+    def factors(self, rows: Tensor, lower: bool = False) -> Iterator[Factors]:
+        """Of costs of ``rows`` (b,), or of lower bounds on them, for one part of the columns after
+        another. Without products there are none (``multiplied``).
+
+        Rows of what is no lower bound may be off by a constant each.
+        """
+        if self._narrow and not lower:
+            scale = 2.0**self._power_x
+            column = torch.cat(
+                [
+                    self._widened(part) @ self._shift_x
+                    for part in torch.split(self.noise, self._step)
+                ]
+            )
+            chosen = self.x.index_select(0, rows)
+            row = torch.zeros(len(rows), device=self.device)
+            column = (column * scale).to(torch.float32)
+            yield Factors(slice(0, self.m), chosen, self.noise, row, column, scale, False, 1.0)
+            return
+        x = self._wide(self.x.index_select(0, rows), self._shift_x, self._power_x)
+        size = x.norm(dim=1)
+        x, row = x.to(torch.float32), torch.zeros_like(size) if self._product else size.square()
+        if lower:
+            row -= self._error(size) * (1 + 2**-20)
+        row, shrink = row.to(torch.float32), SHRINK if lower else 1.0
+        for part, y in self._parts(whole=True):
+            square = self._sizes[part].square().to(torch.float32)
+            column = torch.zeros_like(square) if self._product else square
+            factor = 1.0 if self._product else 2.0
+            yield Factors(part, x, y, row, column, factor, not self._product, shrink)
 
     def _error(self, size: Tensor) -> Tensor:
         """Bounds (b,) on the errors of the rows' costs (of squares of distances), whose samples

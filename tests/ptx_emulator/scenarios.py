@@ -85,6 +85,10 @@ def scenarios() -> Iterator[tuple[str, Callable[[], Any]]]:
     spread = partial(with_constants, workspace, few, solve_assignment)
     yield "photos spread", partial(spread, photos, method="sinkhorn")
     yield "enormous spread", partial(spread, enormous[:2].contiguous(), method="exact")
+    x, noise = normal(70, 20), normal(70, 20)
+    yield "streaming", partial(streamed, x, noise, "sqeuclidean", {"SAMPLED": 2})
+    few = {"SLOTS": 16, "LEAST_SLOTS": 16, "LARGE": 1, "SAMPLED": 2}
+    yield "streaming crowded", partial(streamed, x.half(), noise.half(), "euclidean", few)
     price = torch.from_numpy(1 + rng.random((2, 40)))
     yield "positive prices", partial(start_at, normal(2, 20, 40), price)
 
@@ -95,6 +99,20 @@ def with_constants(
     """A call as it is where constants of the kernels are others."""
     with mock.patch.multiple(module, **values):
         return call(*args, **options)
+
+
+def streamed(x: torch.Tensor, noise: torch.Tensor, metric: str, values: dict[str, int]) -> Any:
+    """Samples by the passes of streaming, after one update of prices."""
+    from immiscible_fast.kernels.gpu import streaming as kernels
+
+    from immiscible_fast.streaming import backend
+
+    with (
+        mock.patch.multiple(kernels, **values),
+        mock.patch.object(backend, "UPDATES", backend.UPDATES[-1:]),
+    ):
+        answer = backend.solve(x, noise, metric, 0.01)
+    return tuple(torch.as_tensor(z) for z in (answer.index, answer.gap, answer.prices))
 
 
 def start_at(cost: torch.Tensor, price: torch.Tensor) -> Any:
