@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed.fsdp as fsdp
 from checks import spread
 from samples import METRICS, assert_bijection, naive, total
 from torch.distributed.device_mesh import init_device_mesh
@@ -324,3 +325,32 @@ def other_groups(seed):
         assert assign_noise(x[own], noise[own], process_group=group)[0].equal(wanted)
     with pytest.raises(ValueError, match=r"one dimension, got 2 dimensions: pass mesh\[name\]"):
         fast_assign(x, noise, process_group=nodes)
+
+
+def training_steps(seed):
+    """Steps of wrapped models, with noise assigned within a node, are those of one process on the
+    batch of all ranks."""
+    size, rank = dist.get_world_size(), dist.get_rank()
+    nodes = init_device_mesh("cpu", (1, size), mesh_dim_names=("node", "local"))
+    rng = np.random.default_rng(seed)
+    x, noise = drawn(rng, 2, 4 * size, 3), drawn(rng, 2, 4 * size, 3)
+    own = slice(4 * rank, 4 * rank + 4)
+
+    def trained(wrap, rows, group):
+        torch.manual_seed(0)
+        model = wrap(torch.nn.Linear(3, 3))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        for images, drawn_for_them in zip(x, noise, strict=True):
+            assigned = assign_noise(images[rows], drawn_for_them[rows], process_group=group)
+            optimizer.zero_grad()
+            (model(images[rows] + assigned) - assigned).square().mean().backward()
+            optimizer.step()
+        return [getattr(p, "full_tensor", lambda p=p: p)().detach() for p in model.parameters()]
+
+    wanted = trained(lambda model: model, slice(None), None)
+    wraps = {"DDP": torch.nn.parallel.DistributedDataParallel}
+    if hasattr(fsdp, "fully_shard"):  # since torch 2.6
+        wraps["FSDP2"] = lambda model: fsdp.fully_shard(model, mesh=nodes["local"])
+    for name, wrap in wraps.items():
+        for found, one in zip(trained(wrap, own, nodes["local"]), wanted, strict=True):
+            assert torch.allclose(found, one, atol=1e-6), name

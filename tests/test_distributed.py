@@ -41,6 +41,11 @@ def test_parts_of_the_world_and_meshes_are_groups_too(rng, tmp_path):
     assert_nothing_raised(launch(4, rank_cases.other_groups, tmp_path, seed))
 
 
+def test_wrapped_models_train_as_on_the_batch_of_all_ranks(rng, tmp_path):
+    seed = int(rng.integers(2**31))
+    assert_nothing_raised(launch(2, rank_cases.training_steps, tmp_path, seed))
+
+
 def stays_away(where):
     """Rank 1 leaves before, or is killed in, the first exchange or the second; what the others are
     told, and after how long."""

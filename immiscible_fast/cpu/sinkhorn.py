@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,22 +37,34 @@ def column_prices(costs: NDArray[np.floating]) -> NDArray[np.float64]:
     deviation = cost.square().mean((1, 2), keepdim=True).sqrt()
     cost = (cost / deviation.clamp(min=torch.finfo(torch.float64).tiny)).to(torch.float32)
     share = np.log(n / m)  # of a column in the total mass n
-    half = UPDATES // 2
     g = torch.zeros_like(cost[:, 0])
     kernel = torch.empty_like(cost)
-    for step in range(half):
-        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (half - 1))
+    for eps, relaxation in annealing():
         target = updated(g, cost, eps, share, kernel)
-        g = g + OVER_RELAXATION * (target - g) if step < half - 1 else target
+        g = target if relaxation == 1 else g + relaxation * (target - g)
     prices = -(g[:, None].to(torch.float64) * deviation + columns)[:, 0]
     return np.asarray(torch.nan_to_num(prices, nan=0.0, posinf=0.0, neginf=0.0).numpy())
+
+
+def annealing() -> Iterator[tuple[float, float]]:
+    """(eps, over-relaxation) of each update of rows and columns (2)."""
+    last = UPDATES // 2 - 1
+    for step in range(last + 1):
+        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / last)
+        yield eps, OVER_RELAXATION if step < last else 1.0
+
+
+def powers(g: Tensor, cost: Tensor, eps: float, kernel: Tensor) -> Tensor:
+    """Write K (..., n, m) of (3) to ``kernel``; returns the maxima (..., n, 1)."""
+    best = torch.sub(g[..., None, :], cost, out=kernel).amax(-1, keepdim=True)
+    kernel.sub_(best).mul_(1 / eps).clamp_(min=LEAST_EXPONENT).exp_()
+    return best
 
 
 def updated(g: Tensor, cost: Tensor, eps: float, share: float, kernel: Tensor) -> Tensor:
     """Column potentials (B, m) after an update of the rows and one of the columns; ``kernel`` is
     written."""
-    best = torch.sub(g[:, None], cost, out=kernel).amax(2, keepdim=True)
-    kernel.sub_(best).mul_(1 / eps).clamp_(min=LEAST_EXPONENT).exp_()
+    best = powers(g, cost, eps, kernel)
     row_sum = kernel.sum(2, keepdim=True)
     column_sum = torch.matmul((1 / row_sum).mT, kernel)[:, 0]
     target = g + eps * (share - column_sum.log())

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import validation
-from ..cpu.sinkhorn import FIRST_EPS, LAST_EPS, LEAST_EXPONENT, LEAST_SUM, OVER_RELAXATION, UPDATES
+from ..cpu.sinkhorn import LEAST_SUM, annealing, powers
 from ..metrics import METRICS, pair_costs, working_dtype
 from ..products import product
 from ..statistics import AssignmentStats
@@ -111,13 +111,10 @@ def _annealed(group: Group, cost: Tensor, n: int) -> Tensor:
     says."""
     narrow = cost.to(torch.float32)
     kernel, g = torch.empty_like(narrow), narrow.new_zeros(n)
-    for k in range(UPDATES // 2):
-        last = k == UPDATES // 2 - 1
-        eps = FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (k / (UPDATES // 2 - 1))
-        torch.sub(g, narrow, out=kernel)
-        kernel.sub_(kernel.amax(1, keepdim=True)).mul_(1 / eps).clamp_(min=LEAST_EXPONENT).exp_()
+    for eps, relaxation in annealing():
+        powers(g, narrow, eps, kernel)
         column_sum = group.total((1 / kernel.sum(1)) @ kernel).clamp(min=LEAST_SUM)
-        g = g - (1.0 if last else OVER_RELAXATION) * eps * column_sum.log()
+        g = g - relaxation * eps * column_sum.log()
     return g
 
 
