@@ -67,6 +67,8 @@ setup(
         "demo": DEMO,
         "test": TEST,
         "bench": BENCH,
+        # For bench.streaming; ott-jax 0.6 does not run with the newest JAX.
+        "bench-ott": ["jax<0.8", "ott-jax>=0.6"],
         "lint": LINT,
         "docs": DOCS,
         "training": TRAINING,

@@ -4,9 +4,10 @@
     python -m bench.streaming --n 1024 4096 --families digits
 
 D = 64: ``digits``, scikit-learn's with slight noise of their own, and ``patches``, 8 x 8 of
-photographs. Every case runs in a process of its own. ``share`` is that of the gain which the lower
-bound of the streamed answer leaves, so that no answer can be better than 100 %. Mini-batches of b
-are assigned exactly, in a row, in the order in which they come. Writes a record to
+photographs. Every case runs in a process of its own. POT and ott-jax (``pip install -e
+".[bench,bench-ott]"``) take part where they are installed. ``share`` is that of the gain which the
+lower bound of the streamed answer leaves, so that no answer can be better than 100 %. Mini-batches
+of b are assigned exactly, in a row, in the order in which they come. Writes a record to
 bench/results/streaming/.
 """
 
@@ -33,7 +34,10 @@ from . import memory, peers, problems, record, tables
 
 SIZE = 8  # a picture is 8 x 8
 BATCHES = (256, 1024, 4096)
-LARGEST = {"exact": 16384, "POT sinkhorn 0.1": 4096}  # n; beyond, the matrices do not fit here
+POT, OTT = "POT sinkhorn 0.1", "ott-jax sinkhorn 0.1"
+NEEDS = {POT: "ot", OTT: "ott"}  # modules
+LARGEST = {"exact": 16384, POT: 4096, OTT: 16384}  # n; beyond, the matrices do not fit here
+OTT_ROWS, OTT_UPDATES = 1024, 300  # costs of so many rows are computed at a time
 SEVERAL = 100.0  # seconds below which a case is measured three times
 
 
@@ -75,13 +79,35 @@ def by_pot(x: Tensor, noise: Tensor) -> Tensor:
     return torch.from_numpy(peers.pot_sinkhorn(0.1, 300, cost))
 
 
+def by_ott(x: Tensor, noise: Tensor) -> Tensor:
+    """Sinkhorn without a stored matrix; only to be rounded the plan is stored, in float32."""
+    import jax
+    from ott.geometry.pointcloud import PointCloud
+    from ott.solvers import linear
+
+    square = (noise * noise).sum(1) - 2 * x @ noise.T
+    eps = 0.1 * float((square - square.mean(0) - square.mean(1, keepdim=True)).std())
+    points = (jax.numpy.asarray(z.numpy()) for z in (x, noise))
+    solver = jax.jit(partial(linear.solve, max_iterations=OTT_UPDATES))
+    found = solver(PointCloud(*points, epsilon=eps, batch_size=min(OTT_ROWS, len(x))))
+    potential = torch.from_numpy(np.array(found.g))
+    plan = square.sub_(potential).mul_(-1 / eps).softmax(1)
+    return torch.from_numpy(peers.round_plan(plan.numpy()))
+
+
 def methods(n: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     every: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "exact": partial(fast_assign, method="exact"),
-        "POT sinkhorn 0.1": by_pot,
+        POT: by_pot,
+        OTT: by_ott,
         **{f"batches of {b}": partial(in_batches, b) for b in BATCHES if b < n},
     }
-    return {name: call for name, call in every.items() if n <= LARGEST.get(name, n)}
+    missing = {name for name, module in NEEDS.items() if peers.why_missing(module)}
+    return {
+        name: call
+        for name, call in every.items()
+        if n <= LARGEST.get(name, n) and name not in missing
+    }
 
 
 def measure(name: str, family: str, n: int) -> dict[str, Any]:

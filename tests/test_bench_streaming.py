@@ -28,9 +28,10 @@ def test_a_comparison_has_shares_that_no_method_can_pass(monkeypatch):
     )
     rows = streaming.compare("digits", 200)
     share = {row["method"]: row["share"] for row in rows}
-    assert set(share) == {"streaming", "exact", "POT sinkhorn 0.1", "batches of 64"}
+    assert set(share) == {"streaming", *streaming.methods(200)} >= {"exact", "batches of 64"}
     assert 0.99 < share["streaming"] <= share["exact"] + 1e-6 <= 1 + 2e-6
-    assert share["batches of 64"] < 0.95 and share["POT sinkhorn 0.1"] < share["exact"]
+    assert share["batches of 64"] < 0.95
+    assert all(0.5 < share[name] < share["exact"] for name in streaming.NEEDS if name in share)
     assert streaming.table(rows).count("\n") == 2 + len(rows)
 
 
@@ -45,7 +46,7 @@ def test_the_exponent_is_a_slope():
 def test_the_model_grows_with_the_square_of_n_and_with_the_dimension():
     small, large = streaming_model.estimate(1 << 17, 3072), streaming_model.estimate(1 << 18, 3072)
     assert np.isclose(large.passes / small.passes, 4)
-    assert 3.5 < large.as_it_is / small.as_it_is < 4  # bids grow with n
+    assert 3.5 < large.by_blocks / small.by_blocks < 4  # bids grow with n
     assert streaming_model.estimate(1 << 17, 6144).fused > 1.4 * small.fused
     page = (streaming.record.ROOT / "docs/guides/whole_data_set.md").read_text()
     assert streaming_model.table() in page
