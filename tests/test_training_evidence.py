@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("matplotlib")
 from bench import record
-from bench.training import data, gaussian, page, tables
+from bench.training import data, gaussian, page, rule, tables
 from bench.training.settings import Settings
 
 
@@ -36,6 +36,22 @@ def test_verdicts_and_how_much_sooner():
         assert factor == pytest.approx(1) and not at_least
     assert group.factors("late", 1, "pixels", best=True) == [None] * 2
     assert tables.first_reach({10: 8.0, 1000: 2.0}, 4.0) == pytest.approx(100)
+
+
+def test_a_rule_is_counted_where_it_applies():
+    runs = {"plain": [[4.0]] * 3, "ours": [[1.0]] * 3, "others": [[9.0]] * 3}
+    found = group_of(**runs)
+    found.how = {"ours": {"noise": "assigned"}, "others": {"noise": "best-dot"}}
+    helps = rule.RULE[0]
+    assert helps.tally([found]) == (1, 0, 0)
+    found.how["others"] = {"noise": "pool"}
+    assert helps.tally([found, found]) == (2, 0, 2)
+    found.setting["conditional"] = "True"
+    assert helps.tally([found]) == (0, 0, 0)
+    found.how["ours"]["within"] = "labels"
+    assert helps.tally([found]) == (1, 0, 0)
+    found.block = "held-out"
+    assert "| 0 / 0 / 0 | 1 / 0 / 0 |" in rule.table([found])
 
 
 def test_the_page_is_that_of_the_committed_results(tmp_path):

@@ -19,7 +19,7 @@ from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR
 
 from ..record import ROOT, Row, read_csv
 from ..tables import markdown
-from . import gaussian
+from . import gaussian, rule
 from .gaussian import RESULTS
 from .grid import Cell, cells, missing, samples_of
 from .pictures import write_curves, write_rows_of_samples
@@ -49,6 +49,7 @@ def render(folder: Path = RESULTS) -> str:
     return Template((HERE / "page.md").read_text(encoding="utf-8")).substitute(
         runs=sum(len(seeds) for group in groups for seeds in group.runs.values()),
         summary=_summary(groups),
+        rule=rule.table(groups),
         map=_map(groups),
         sooner=_sooner(groups),
         comparisons="\n\n".join(_comparison(group, folder) for group in groups),

@@ -36,6 +36,7 @@ class Group:
     block: str
     setting: dict[str, str]  # what is not a default
     runs: dict[str, Curves] = field(default_factory=lambda: defaultdict(dict))  # by noise
+    how: dict[str, dict[str, str]] = field(default_factory=dict)  # settings of each noise
 
     @property
     def title(self) -> str:
@@ -71,9 +72,9 @@ class Group:
         return np.array([value for value in found if value is not None])
 
     def ratio(self, noise: str, point: Point, measure: str) -> float | None:
-        """Mean distance over that of plain noise."""
+        """Distance over that of plain noise with the same seed, median of the seeds."""
         ours, plain = (self.values(noise, point, measure, of) for of in (noise, PLAIN))
-        return float(ours.mean() / plain.mean()) if len(ours) and len(plain) else None
+        return float(np.median(ours / plain)) if len(ours) and len(plain) else None
 
     def verdict(self, noise: str, point: Point, measure: str) -> str | None:
         ours = self.values(noise, point, measure)
@@ -130,4 +131,5 @@ def read_groups(folder: Path, blocks: list[str]) -> list[Group]:
             }
             seed = int(values.get("seed", 0))
             group.runs[row["noise"]].setdefault(seed, {})[point] = measured
+            group.how[row["noise"]] = values
     return [group for group in found.values() if PLAIN in group.runs]
