@@ -157,7 +157,7 @@ def stream(arithmetic: str, n: int, m: int, D: int, *, root: bool = False) -> No
 
 
 def streaming_cases() -> Iterator[Case]:
-    for name in TYPES:
+    for name in (name for name in TYPES if name != "rounded"):  # streaming rounds nothing
         where = SOME if name in ("fp16", "ieee") else MAIN
         yield Case(f"streaming {name}", partial(stream, name, 32768, 131072, 3072), where)
         root = partial(stream, name, 64, 65536, 100, root=True)

@@ -114,7 +114,7 @@ def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np
             return index
     if n > m:
         return inverse(assign(transposed(costs), constants), n)
-    if n <= FEW:
+    if n <= FEW and constants == np.inf:
         index = costs.argmin(2)
         distinct = (np.diff(np.sort(index, 1), axis=1) > 0).all()
         if distinct and np.isfinite(np.take_along_axis(costs, index[..., None], 2)).all():

@@ -88,6 +88,7 @@ def _bits() -> Iterator[tuple[str, Form]]:
         yield f"neg.{kind}", Form("u16", ("u16",), "x ^ 0x8000")
         yield f"abs.{kind}x2", Form("u32", ("u32",), "x & 0x7fff7fffu")
         yield f"neg.{kind}x2", Form("u32", ("u32",), "x ^ 0x80008000u")
+    yield "prmt.b32", Form("u32", ("u32",) * 3, "permuted(x, y, z)")
     for bits in (32, 64):
         yield f"popc.b{bits}", Form("u32", (f"u{bits}",), "__builtin_popcountll(x)")
         for kind in (f"u{bits}", f"s{bits}"):

@@ -42,6 +42,17 @@ static inline u32 to_tf32(u32 u) {
 QUOTIENTS(32)
 QUOTIENTS(64)
 
+// Each four bits of ``order`` say which byte of both, or that its sign fills the place.
+static inline u32 permuted(u32 low, u32 high, u32 order) {
+    u64 both = (u64)high << 32 | low;
+    u32 result = 0;
+    for (int k = 0; k < 4; k++) {
+        u32 chosen = order >> 4 * k & 15, byte = both >> 8 * (chosen & 7) & 255;
+        result |= (chosen & 8 ? (byte >> 7) * 255 : byte) << 8 * k;
+    }
+    return result;
+}
+
 // ``size`` bits from ``at`` on; of what lies past the width, the sign of the last bit there is.
 #define BIT_FIELD(N) \
     static inline u##N field_u##N(u##N a, u32 at, u32 size) { \
