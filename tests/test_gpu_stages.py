@@ -177,7 +177,7 @@ def test_forests_do_what_their_reference_does(
     monkeypatch.setattr(workspace, "list_length", lambda *_: length)
     monkeypatch.setattr(workspace, "PATIENCE", 2)
     assert_forests_do_what_their_reference_does(
-        family, rng, int(rng.integers(20, 50)), gpu_device, length=length, patience=patience
+        family, rng, int(rng.integers(20, 36)), gpu_device, length=length, patience=patience
     )
 
 
