@@ -158,7 +158,7 @@ def stream(arithmetic: str, n: int, m: int, D: int, *, root: bool = False) -> No
 
 def streaming_cases() -> Iterator[Case]:
     for name in (name for name in TYPES if name != "rounded"):  # streaming rounds nothing
-        where = SOME if name in ("fp16", "ieee") else MAIN
+        where = {"fp16": SOME, "bf16": RARE, "tf32": RARE}.get(name, MAIN)
         yield Case(f"streaming {name}", partial(stream, name, 32768, 131072, 3072), where)
         root = partial(stream, name, 64, 65536, 100, root=True)
         yield Case(f"streaming {name}, few rows", root, MAIN if name == "tf32x3" else RARE)
