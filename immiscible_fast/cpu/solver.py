@@ -82,9 +82,7 @@ def solve(
     if workers > 1:
         cuts = np.linspace(0, batch, min(batch, 4 * workers) + 1).astype(int).tolist()
         _watch(run, pairwise(cuts), workers, stop)
-    elif (
-        batch * n * n * m >= WATCHED_FROM and threading.current_thread() is threading.main_thread()
-    ):
+    elif batch * n * n * m >= WATCHED_FROM and _is_main_thread():
         _watch(run, [(0, batch)], 1, stop)
     else:
         run(0, batch)
