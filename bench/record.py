@@ -44,20 +44,21 @@ def pin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def save(folder: Path, device: dict[str, Any] | None = None, **content: Any) -> Path:
-    """Write what was measured, by date and device; the path of its file."""
+def save(folder: Path, device: dict[str, Any] | None = None, tag: str = "", **content: Any) -> Path:
+    """Write what was measured, by date and device (and tag); the path of its file."""
     device = device or device_facts("cpu", torch.get_num_threads())
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     head = {"created": now, "commit": commit(), "device": device, "versions": versions()}
-    path = path_of(folder, device)
+    path = path_of(folder, device, tag)
     write({**head, **content}, path)
     if head["commit"].endswith("+") and path.resolve().is_relative_to(RESULTS):
         print(f"warning: {path} was measured on a library that no commit holds", file=sys.stderr)
     return path
 
 
-def path_of(folder: Path, device: dict[str, Any]) -> Path:
-    return folder / f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{slug(device)}.json"
+def path_of(folder: Path, device: dict[str, Any], tag: str = "") -> Path:
+    day = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
+    return folder / f"{'-'.join(filter(None, (day, slug(device), tag)))}.json"
 
 
 def of_today(folder: Path) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import sys
 import time
@@ -15,16 +16,14 @@ import torch
 pytest.importorskip("triton")
 pytest.importorskip("sklearn")
 
+import checks
+
 from bench import gpu_check, record
+from bench.gpu import __main__ as part_main
 from bench.gpu import counts, jobs, model, pathologies, report, setting, small, targets, tune
+from immiscible_fast import solve_assignment
 
-PARTS = ("calls", "batches", "stages", "pathologies", "peers", "tune", "pairwise")
-
-
-@pytest.fixture
-def found(monkeypatch):
-    monkeypatch.setattr(record, "RESULTS", Path("nowhere"))
-    return {"ceilings": {}, "jobs": [], "rows": [], "targets": []}
+PARTS = (*gpu_check.PARTS, "small")
 
 
 def test_work_is_counted_by_hand():
@@ -73,32 +72,20 @@ def test_targets_are_met_missed_or_not_measured():
     assert "no time left" in report.target_line(by_name["fast_assign n=16384"])
 
 
-def test_a_result_holds_what_a_killed_part_wrote(found):
-    written = [
-        report.as_line({"part": "pairwise", "case": "ceilings", "copy_gb_s": None}),
-        report.as_line({"part": "calls", "case": "fast_assign", "n": 8, "graph_same": False}),
-        report.as_line({"part": "pathologies", "case": "b", "wrong": "w", "cost": float("inf")}),
-        '{"part": "calls", "case": "fast_ass',
-    ]
+def test_a_result_holds_what_a_killed_part_wrote():
+    found = {"jobs": [], "rows": []}
+    written = [json.dumps({"part": "pathologies", "case": "b", "wrong": "w"}), '{"part": "calls"']
     report.add_rows(found, written)
-    assert found["ceilings"] == {"copy_gb_s": None}
-    assert [row["case"] for row in found["rows"]] == ["fast_assign", "b"]
-    assert found["rows"][1]["cost"] == "inf"
-    assert [line.partition(":")[0] for line in report.failures(found)] == [
-        "calls fast_assign 8",
-        "pathologies b",
-    ]
+    assert report.failures(found) == ["pathologies b: w"]
 
 
 def test_parts_are_chosen_by_name_and_share_the_time(tmp_path):
-    every = gpu_check.chosen("")
-    assert set(every) == {*gpu_check.CHECKS, *gpu_check.MODULES} - {"tune"}
-    assert gpu_check.chosen("timings") == ["pairwise", "calls", "stages", "batches"]
-    with pytest.raises(SystemExit, match="got 'all'"):
-        gpu_check.chosen("all")
-    assert {*gpu_check.WEIGHTS} == {"checks", *every} - {*gpu_check.CHECKS}
-    assert sum(gpu_check.WEIGHTS.values()) <= gpu_check.SECONDS < 600
-    options = gpu_check.parser().parse_args(["--dry-run", "--only", "calls,peers"])
+    every = gpu_check.chosen(None)
+    assert set(every) == {*gpu_check.CHECKS, *gpu_check.PARTS} - {"tune"}
+    assert gpu_check.chosen(["timings"]) == list(gpu_check.TIMINGS)
+    weights = [part.seconds for name, part in gpu_check.PARTS.items() if name in every]
+    assert gpu_check.CHECKING + sum(weights) <= gpu_check.SECONDS < 600
+    options = gpu_check.parser().parse_args(["--dry-run", "--only", "calls", "peers"])
     check = gpu_check.Check(options, tmp_path)
     assert check.share("peers") == pytest.approx(gpu_check.SECONDS, abs=2)
     assert check.share("calls") == pytest.approx(gpu_check.SECONDS * 110 / 170, abs=2)
@@ -118,10 +105,10 @@ def test_the_sanitizer_is_found_and_told_what_to_do(tmp_path, monkeypatch):
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
     assert jobs.find_sanitizer() == str(tool)
-    found = jobs.sanitizer_jobs("python", str(tool), 100)
+    found = jobs.sanitizer_jobs(str(tool), ["python", "-m", "bench.gpu"], 100)
     assert [job.command[2] for job in found] == list(jobs.SANITIZER_TOOLS)
-    small_cases = ["python", "-m", "bench.gpu_check", "--small", "--seconds", "80"]
-    assert found[0].command[-6:] == small_cases and "--error-exitcode" in found[0].command
+    assert found[0].command[-3:] == ["python", "-m", "bench.gpu"]
+    assert "--error-exitcode" in found[0].command
 
 
 def test_every_gpu_test_file_is_a_job_but_for_those_that_need_none():
@@ -153,16 +140,16 @@ def test_jobs_end_well_or_ill_or_at_their_limit():
 
 
 def test_knobs_are_constants_that_there_are():
-    for knob in tune.KNOBS:
-        assert not knob.module or hasattr(importlib.import_module(knob.module), knob.attribute)
+    for module, _, name in (knob.rpartition(".") for knob in tune.KNOBS):
+        assert not module or hasattr(importlib.import_module(f"{tune.KERNELS}.{module}"), name)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_runs_and_claims_nothing_without_a_device(part, tmp_path, monkeypatch, found):
-    monkeypatch.setattr(gpu_check, "INTERPRETED", {})  # the CPU's solver will do
-    rows = tmp_path / "rows.jsonl"
-    words = ["--dry-run", "--part", part, "--rows", str(rows), "--seconds", "60"]
-    assert gpu_check.main(words) == 0
+def test_a_part_runs_and_claims_nothing_without_a_device(part, tmp_path):
+    rows, found = tmp_path / "rows.jsonl", {"jobs": [], "rows": []}
+    sizes = gpu_check.PARTS[part].tiny if part in gpu_check.PARTS else (5, 9)
+    told = {**gpu_check.TINY, "sizes": sizes, "seconds": 60.0}  # the CPU's solver will do
+    assert part_main.main(part, str(rows), **told) == 0
     report.add_rows(found, rows.read_text().splitlines())
     assert found["rows"] and report.failures(found) == []
     timed = [key for row in found["rows"] for key, value in row.items()
@@ -172,78 +159,95 @@ def test_a_part_runs_and_claims_nothing_without_a_device(part, tmp_path, monkeyp
     assert report.NOT_MEASURED in report.text(found)
 
 
+def test_cases_that_fail_or_would_take_too_long_are_noted():
+    given = setting.Setting("cpu", True, (), 4, 100.0)
+    slow = [(10, 20), (20, 20), (20, 0)]  # n, calls
+    cases = [setting.Case({"n": n}, lambda: {"eager_ms": 1e3}, calls) for n, calls in slow]
+    rows = list(given.rows(cases))
+    assert [row.get("skipped") for row in rows] == [
+        None,
+        "about 8.0 s a call, by a smaller n",
+        None,
+    ]
+    (row,) = given.rows([setting.Case({"n": 9}, lambda: 1 / 0)])
+    assert row == {"n": 9, "wrong": "ZeroDivisionError: division by zero"}
+    (row,) = setting.Setting("cpu", True, (), 4, 1.0).rows(cases[:1])
+    assert row["skipped"] == "no time left"
+
+
 def test_a_result_is_written_after_every_part(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "device_facts", lambda *_: {"kind": "cuda", "name": "Some Device"})
     monkeypatch.setattr(record, "RESULTS", tmp_path)
 
     def run(job, until):
-        if "--rows" in job.command:
-            rows = Path(job.command[job.command.index("--rows") + 1])
-            rows.write_text(report.as_line({"part": job.name, "case": "a", "n": 1}) + "\n")
-        seen.append(json.loads(path.read_text())["rows"] if path.exists() else [])
+        rows = Path(json.loads(job.command[-1])["rows"])
+        rows.write_text(json.dumps({"part": job.name, "case": "a", "n": 1}) + "\n")
+        path = next((tmp_path / "gpu").glob("*"), None)
+        seen.append(len(json.loads(path.read_text())["rows"]) if path else 0)
         outcome = {"status": jobs.FAILED if job.name == "calls" else jobs.OK, "seconds": 1.0}
         return {"job": job.name, "code": 0, "summary": "", **outcome}
 
     monkeypatch.setattr(jobs, "run", run)
     monkeypatch.setattr(jobs, "run_together", lambda these, done: None)
-    words = ["--only", "calls,peers", "--tag", "x", "--n", "1024"]
+    words = ["--only", "calls", "peers", "--commit", "abc1234", "--n", "1024"]
     options = gpu_check.parser().parse_args([*words, "--output", str(tmp_path / "copy")])
     check = gpu_check.Check(options, tmp_path)
-    path, copy = check.paths
     seen = []
     check.all()
-    assert path.name.endswith("-some-device-x.json") and path.read_text() == copy.read_text()
-    assert [len(rows) for rows in seen] == [0, 1]
+    path, copy = check.paths
+    assert "-some-device-" in path.name and path.read_text() == copy.read_text()
+    assert seen == [0, 1]
     result = json.loads(path.read_text())
     assert [row["part"] for row in result["rows"]] == ["calls", "peers"]
+    assert result["commit"] == "abc1234"
     assert report.failures(result) == ["calls: failed (exit code 0)"]
-    assert gpu_check.new_path(path.parent, path.stem).name.endswith("-x-2.json")
 
 
 def test_a_verdict_is_right_about_a_known_problem():
     x = torch.tensor([[0.0], [5.0], [9.0]])
     noise = torch.tensor([[8.0], [1.0], [4.0]])
-    judged = setting.judge(x, noise, exact=True)
-    best = judged.verdict(torch.tensor([1, 2, 0]))
-    assert (best["share"], best["share_of"], best["gap_sd"]) == (1.0, "optimum", 0.0)
-    assert judged.verdict(torch.tensor([0, 1, 2]))["share"] == 0.0
-    assert judged.verdict(torch.tensor([0, 0, 2])) == {"wrong": "not a permutation"}
+    judge = setting.Judge(x, noise)
+    best = judge.verdict(torch.tensor([1, 2, 0]))
+    assert (best["share"], best["gap_sd"]) == (1.0, 0.0)
+    assert judge.verdict(torch.tensor([0, 1, 2]))["share"] == 0.0
+    assert judge.verdict(torch.tensor([0, 0, 2])) == {"wrong": "not a permutation"}
     cost = np.random.default_rng(0).normal(size=(9, 9))
-    centred = cost - cost.mean(0) - cost.mean(1)[:, None] + cost.mean()
-    assert setting.deviation(torch.from_numpy(cost)) == pytest.approx(centred.std())
-    assert pathologies.deviation(cost) == pytest.approx(centred.std())
+    assert setting.deviation(torch.from_numpy(cost)) == pytest.approx(checks.spread(cost))
 
 
 def test_wrong_answers_to_pathologies_are_noticed():
-    cost = pathologies.make("uniform", 6)
-    best = pathologies.optimum("uniform", 6)
-    index = np.roll(np.arange(6), 1)
-    paid = float(cost[np.arange(6), index].sum(dtype=np.float64))
-    given = {"converged": True, "cost": paid, "bound": best, "optimum": best}
+    def verdict(name="uniform", method="exact", **changed):
+        answer = solve_assignment(cost, method="exact")._replace(**changed)
+        return pathologies.verdict(name, cost, answer, method)
 
-    def verdict(name="uniform", chosen=index, **changed):
-        return pathologies.verdict(name, cost, chosen, "exact", {**given, **changed})
-
-    assert "the optimum is" in verdict()
-    assert verdict(optimum=None).startswith("the gap is")
-    assert verdict(optimum=paid, bound=paid) == ""
-    assert "passes the optimum" in verdict(optimum=paid, bound=paid + 1)
-    assert verdict(cost=paid + 1).startswith("says")
-    assert verdict(converged=False) == "not converged"
-    assert verdict(chosen=np.zeros(6, int)) == "not a permutation"
+    cost = torch.from_numpy(pathologies.make("uniform", 6))
+    right, wrong = solve_assignment(cost, method="exact"), torch.arange(6)
+    paid = checks.total(cost, wrong)
+    assert verdict() == verdict(method="auto") == ""
+    for method in setting.METHODS:
+        assert verdict(method=method, index=wrong)
+        assert verdict(method=method, index=wrong, cost=torch.tensor(paid))
+        assert verdict(method=method, cost=right.cost + 1)
+        assert verdict(method=method, lower_bound=right.cost + 1)
+        assert verdict(method=method, converged=torch.tensor(False))
+        assert verdict(method=method, index=0 * wrong)
     assert verdict("nan") == "claims to have converged"
+    cost = torch.from_numpy(pathologies.make("wide_range", 5))  # a rounding of the largest is more
+    second = sorted(itertools.permutations(range(5)), key=lambda p: checks.total(cost, p))[1]
+    paid = torch.tensor(checks.total(cost, second) * (1 + 1e-15))
+    assert verdict("wide_range", index=torch.tensor(second), cost=paid).startswith("pays")
 
 
-def test_small_cases_are_right_and_wrong_ones_are_noticed(monkeypatch, capsys):
-    assert small.run("cpu", 100.0, sizes=(5, 9), batch=2) == 0
-    assert capsys.readouterr().out.count(": ok") == len(list(small.cases("cpu", (5, 9), 2)))
-    solve = small.solve_assignment
+def test_small_cases_that_are_wrong_are_noticed(monkeypatch, tmp_path):
     monkeypatch.setattr(
         small,
         "solve_assignment",
-        lambda *a, **k: (answer := solve(*a, **k))._replace(index=answer.index.roll(1, -1)),
+        lambda *a, **k: (answer := solve_assignment(*a, **k))._replace(
+            index=answer.index.roll(1, -1)
+        ),
     )
-    assert small.run("cpu", 100.0, sizes=(5, 9), batch=2) == 1
+    told = {**gpu_check.TINY, "sizes": (5, 9), "seconds": 60.0}
+    assert part_main.main("small", str(tmp_path / "rows"), **told) == 1
 
 
 def test_every_kernel_of_a_solve_has_a_stage():

@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TAIL = 3000  # characters of a log that are recorded
 SANITIZER_FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/cuda/bin")
 SANITIZER_TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
-FOUND_ERRORS = 86  # exit code of the sanitizer if it found any
 NEED_NO_GPU = ("test_gpu_ahead_of_time", "test_gpu_check")
 OK, FAILED, STOPPED, MISSING = "ok", "failed", "stopped", "not installed"
 SUMMARY = re.compile(r"(\d+ (passed|failed|error|skipped|tests? collected)|SUMMARY: )")
@@ -93,10 +92,9 @@ def find_sanitizer() -> str | None:
     return shutil.which("compute-sanitizer", path=os.pathsep.join([os.environ["PATH"], *folders]))
 
 
-def sanitizer_jobs(python: str, sanitizer: str, seconds: float) -> list[Job]:
+def sanitizer_jobs(sanitizer: str, small: Sequence[str], seconds: float) -> list[Job]:
     """One job a tool. Every tensor gets memory of its own: what is out of bounds is noticed."""
-    small = [python, "-m", "bench.gpu_check", "--small", "--seconds", f"{0.8 * seconds:.0f}"]
-    options = ["--error-exitcode", str(FOUND_ERRORS), "--print-limit", "20"]
+    options = ["--error-exitcode", "86", "--print-limit", "20"]
     options += ["--target-processes", "application-only"]
     environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1", "PYTHONUNBUFFERED": "1"}
     return [

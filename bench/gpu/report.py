@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from typing import Any
 
+from ..tables import markdown
 from .jobs import MISSING, OK
 
 NOT_MEASURED = "not measured"
 TAIL = 700  # characters of the log of a job that failed
+COLUMNS = (
+    *("case", "n", "batch", "groups", "method", "inputs", "eager_ms", "graph_ms", "enqueue_ms"),
+    *("matmul_graph_ms", "of_matmul", "device_ms", "launches", "gb_s", "tflop_s", "of_peak"),
+    *("error", "share", "gap_sd", "peak_of_matrix", "copy_gb_s"),
+    *(f"{name}_tflop_s" for name in ("fp32", "tf32", "fp16", "bf16")),
+)
 Row = dict[str, Any]
 Result = dict[str, Any]
-TABLES: dict[str, tuple[str, ...]] = {  # part -> columns beside the case
-    "pairwise": ("n", "graph_ms", "matmul_graph_ms", "of_matmul", "tflop_s", "of_peak", "error"),
-    "calls": (
-        *("n", "method", "inputs", "eager_ms", "graph_ms", "enqueue_ms"),
-        *("share", "gap_sd", "peak_of_matrix"),
-    ),
-    "stages": ("n", "method", "device_ms", "launches", "gb_s", "tflop_s"),
-    "batches": ("n", "batch", "groups", "method", "eager_ms", "graph_ms", "gap_sd"),
-    "peers": ("n", "batch", "host_ms", "share", "gap_sd"),
-    "tune": ("n", "eager_ms", "graph_ms", "share", "gap_sd"),
-}
 
 
 def add_rows(result: Result, lines: Iterable[str]) -> None:
@@ -33,37 +28,16 @@ def add_rows(result: Result, lines: Iterable[str]) -> None:
             row = json.loads(line)
         except ValueError:
             continue
-        if row.get("case") == "ceilings":
-            result["ceilings"] = {k: v for k, v in row.items() if k not in ("part", "case")}
-        else:
-            result["rows"].append(row)
-
-
-def as_line(row: Row) -> str:
-    """JSON without what JSON has no number for."""
-    return json.dumps({
-        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    })  # fmt: skip
+        result["rows"].append(row)
 
 
 def failures(result: Result) -> list[str]:
     """What makes the command's exit code 1, in words."""
-    found = [
-        f"{job['job']}: {job['status']} (exit code {job['code']})"
-        for job in result["jobs"]
-        if job["status"] not in (OK, MISSING)
-    ]
-    for row in result["rows"]:
+    jobs = (job for job in result["jobs"] if job["status"] not in (OK, MISSING))
+    found = [f"{job['job']}: {job['status']} (exit code {job['code']})" for job in jobs]
+    for row in (row for row in result["rows"] if "wrong" in row):
         where = " ".join(str(row[k]) for k in ("part", "case", "method", "n") if k in row)
-        if "wrong" in row:
-            found.append(f"{where}: wrong, {row['wrong']}")
-        if row.get("failed"):
-            found.append(f"{where}: {row['skipped']}")
-        if row.get("graph_same") is False:
-            found.append(f"{where}: the graph's replay gives another answer")
-        if row.get("graph_error"):
-            found.append(f"{where}: not captured, {row['graph_error']}")
+        found.append(f"{where}: {row['wrong']}")
     return found
 
 
@@ -71,16 +45,15 @@ def text(result: Result) -> str:
     """All tables but those of single kernels and of the pathologies."""
     lines = [f"{job['job']}: {job['status']}, {job['seconds']} s {job['summary']}"
              for job in result["jobs"]]  # fmt: skip
-    lines += ["", *(f"{key}: {cell(value)}" for key, value in result["ceilings"].items())]
-    for part, columns in TABLES.items():
+    for part in dict.fromkeys(row["part"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["part"] == part and "skipped" not in row]
-        rows = [row for row in rows if "kernel" not in row]
-        if rows:
-            lines += ["", part, *table(rows, ("case", *columns))]
-    hard = [row for row in result["rows"] if row["part"] == "pathologies"]
-    if hard:
-        bad = sum("wrong" in row or bool(row.get("failed")) for row in hard)
-        lines += ["", f"pathologies: {len(hard)} solves, {bad} wrong or failed"]
+        if part == "pathologies":
+            bad = sum("wrong" in row for row in rows)
+            lines += ["", f"pathologies: {len(rows)} solves, {bad} wrong"]
+        elif rows := [row for row in rows if "kernel" not in row]:
+            used = [name for name in COLUMNS if any(name in row for row in rows)]
+            table = [[cell(row.get(name, "")) for name in used] for row in rows]
+            lines += ["", part, markdown(used, table)]
     lines += ["", "targets", *(target_line(row) for row in result["targets"])]
     found = failures(result)
     lines += ["", f"failures: {len(found)}", *found[:20]]
@@ -88,17 +61,6 @@ def text(result: Result) -> str:
         if job.get("tail"):
             lines += ["", f"end of {job['job']}:", job["tail"][-TAIL:]]
     return "\n".join(lines)
-
-
-def table(rows: list[Row], columns: tuple[str, ...]) -> list[str]:
-    used = [column for column in columns if any(column in row for row in rows)]
-    cells = [[name.removesuffix("_ms") for name in used]]
-    cells += [[cell(row[column]) if column in row else "" for column in used] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
 
 
 def cell(value: Any) -> str:

@@ -1,16 +1,19 @@
-"""What every part is told and shares: device, sizes, inputs, times, and the judge of answers.
+"""What every part is told and shares: device, sizes, inputs, times, and judges of answers.
 
-- ``eager``: events around every call, calls one after another as in a training loop; where the host
-  is slower than the device, this is the host's time.
+A part is a module with a function ``cases``, whose rows are measured and written one by one.
+
+- ``eager``: events between calls one after another, as in a training loop; where the host is slower
+  than the device, this is the host's time (``triton.testing.do_bench`` clears the cache between
+  calls, which gives the host a start).
+- ``enqueue``: what each of these calls takes on the host.
 - ``graph``: the same of a CUDA graph's replays, which wait for no host.
-- ``enqueue``: what a call takes on the host alone.
-- ``host``: a call and the wait for its answer, for peers that copy to the CPU.
 
 Calls take turns over several sets of inputs, so that the cache holds none of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,38 +21,35 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench import problems
 from immiscible_fast import pairwise_cost, solve_assignment
+from tests import checks
 
 Row = dict[str, Any]
 Call = Callable[[], Any]
+METHODS = ("exact", "auto")
 BEYOND_CACHE = 160e6  # bytes of the inputs that take turns
 SETS = (3, 6)  # of inputs, at least and at most
 FEWEST, MOST = 5, 200  # rounds
+TOL = 0.01  # standard deviations a row by which a near-optimal answer may miss the optimum
+LEAST = 4.0  # seconds that have to be left for a case
+SHARE = 0.25  # of the seconds that are left: what a case may be expected to take
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of all parts."""
+class Case(NamedTuple):
+    """A row to be: what it is about, and what measures the rest of it, or further rows too."""
 
-    dim: int = 3072
-    peak: int = 8192  # side of the products that show the peak of the device
-    copied: int = 1 << 30  # bytes
-    pairwise: tuple[int, ...] = (1024, 4096, 16384)
-    calls: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)
-    stages: tuple[int, ...] = (1024, 4096, 16384)
-    batches: tuple[tuple[int, int], ...] = ((208, 300), (64, 128))  # how many, n
-    groups: tuple[tuple[int, int], ...] = ((1024, 10), (1024, 100), (4096, 10), (4096, 100))
-    pathologies: tuple[int, ...] = (256, 1024)
-    peers: tuple[int, ...] = (1024, 2048, 4096)
-    tuned: tuple[int, ...] = (1024, 4096)
-    few: int | None = None  # of the cases of a part, where it has a list of them
+    facts: Row
+    measure: Callable[[], Row | list[Row]]
+    calls: int = 0  # so many, if it may be slow: skipped where a smaller n was too slow
 
-
-TINY = Sizes(4, 8, 1 << 12, (8,), (8,), (6,), ((2, 5),), ((6, 2),), (5,), (8,), (6,), few=2)
+    @property
+    def kind(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.facts.items() if key != "n")
 
 
 @dataclass
@@ -58,59 +58,68 @@ class Setting:
 
     device: str
     timed: bool
-    sizes: Sizes = field(default_factory=Sizes)
+    sizes: Sequence[int]  # n
+    dim: int
     seconds: float = 60.0
-    only_n: tuple[int, ...] = ()  # of the sizes of a part; all if empty
     begin: float = field(default_factory=time.monotonic)
+    taken: dict[str, tuple[int, float]] = field(default_factory=dict)  # n and seconds of a kind
 
     @property
     def left(self) -> float:
         """Seconds."""
         return self.seconds - (time.monotonic() - self.begin)
 
-    def chosen(self, sizes: Iterable[int]) -> list[int]:
-        return [n for n in sizes if not self.only_n or n in self.only_n]
+    def expected(self, case: Case) -> float:
+        """Seconds of a call, from the last smaller one of its kind."""
+        n, seconds = self.taken.get(case.kind, (1, 0.0))
+        return seconds * (case.facts.get("n", 1) / n) ** 3
 
-    def few(self, cases: Iterable[Any]) -> list[Any]:
-        return list(cases)[: self.sizes.few]
+    def rows(self, cases: Iterable[Case]) -> Iterator[Row]:
+        """The rows of the cases, or one that says why there is none."""
+        for case in cases:
+            expected = self.expected(case)
+            if self.left < LEAST:
+                yield {**case.facts, "skipped": "no time left"}
+                continue
+            if case.calls * expected > SHARE * self.left:
+                yield {**case.facts, "skipped": f"about {expected:.1f} s a call, by a smaller n"}
+                continue
+            try:
+                found = case.measure()
+            except Exception as error:  # a case that fails is a finding, not the end
+                found = {"wrong": short(error)}
+            for row in found if isinstance(found, list) else [found]:
+                yield case.facts | row
+                if taken := row.get("eager_ms"):
+                    self.taken[case.kind] = case.facts["n"], taken / 1e3
+            if self.device != "cpu":
+                torch.cuda.empty_cache()
 
-    def attempt(self, facts: Row, measure: Callable[[], Row], least: float = 4) -> Iterator[Row]:
-        """The row of a case, or one that says why there is none."""
-        if self.left < least:
-            yield {**facts, "skipped": "no time left"}
-            return
-        try:
-            yield facts | measure()
-        except Exception as error:  # a case that fails is a finding, not the end
-            yield {**facts, "skipped": short(error), "failed": True}
-        if self.device != "cpu":
-            torch.cuda.empty_cache()
-
-    def eager(self, calls: Sequence[Call], seconds: float = 0.5) -> Row:
-        """Milliseconds: median, least, interquartile range; None if untimed."""
+    def eager(self, calls: Sequence[Call], seconds: float = 0.5, fewest: int = FEWEST) -> Row:
+        """Entries of a row: milliseconds on the device and on the host; None if untimed."""
         for call in calls[: None if self.timed else 1]:
             call()
         if not self.timed:
-            return {"ms": None}
-        marks: list[tuple[Any, Any]] = []
-        rounds, end = FEWEST, time.perf_counter() + seconds
-        while len(marks) < rounds:
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            calls[len(marks) % len(calls)]()
-            stop.record()
-            marks.append((start, stop))
-            if len(marks) == FEWEST:  # how many more there is time for
-                torch.cuda.synchronize()
-                each = (time.perf_counter() - end + seconds) / FEWEST
-                rounds = max(FEWEST, min(MOST, int(seconds / each)))
-        torch.cuda.synchronize()
-        return summary([start.elapsed_time(stop) for start, stop in marks])
+            return {"eager_ms": None, "enqueue_ms": None}
+        turn, taken, host = itertools.cycle(calls), [], []
+        while not taken or (sum(taken) < 1e3 * seconds and len(taken) < MOST):
+            marks = [torch.cuda.Event(enable_timing=True) for _ in range(fewest + 1)]
+            marks[0].record()
+            for mark in marks[1:]:
+                begin = time.perf_counter()
+                next(turn)()
+                mark.record()
+                host.append(1e3 * (time.perf_counter() - begin))
+            torch.cuda.synchronize()
+            taken += [one.elapsed_time(other) for one, other in itertools.pairwise(marks)]
+        low, middle, high = np.percentile(taken, (25, 50, 75))
+        figures = {"eager_ms": middle, "eager_least_ms": min(taken), "eager_spread_ms": high - low}
+        figures["enqueue_ms"] = statistics.median(host)
+        return {k: float(f"{v:.5g}") for k, v in figures.items()} | {"eager_rounds": len(taken)}
 
     def both(self, calls: Sequence[Call], seconds: float = 0.5) -> Row:
-        """Entries of a row: eager and graph times, and whether replays give the same answers."""
-        found = {f"eager_{key}": value for key, value in self.eager(calls, seconds).items()}
-        found |= {"graph_ms": None, "enqueue_ms": self.enqueue(calls)}
+        """Entries of a row: eager and graph times; replays have to give the same answers."""
+        found = self.eager(calls, seconds) | {"graph_ms": None}
         if not self.timed:
             return found
         stream = torch.cuda.current_stream()
@@ -122,37 +131,14 @@ class Setting:
                 with torch.cuda.graph(graph):
                     given.append(tensors(call()))
                 replays.append(graph.replay)
-            found["graph_ms"] = self.eager(replays, seconds)["ms"]
-            found["graph_same"] = all(
-                torch.equal(one.nan_to_num(), other.nan_to_num())
-                for pair in zip(wanted, given, strict=True)
-                for one, other in zip(*pair, strict=True)
-            )
+            found["graph_ms"] = self.eager(replays, seconds)["eager_ms"]
+            for pair in zip(wanted, given, strict=True):
+                for one, other in zip(*pair, strict=True):
+                    assert torch.equal(one.nan_to_num(), other.nan_to_num()), "another answer"
         except Exception as error:  # a call that cannot be captured is a finding, not the end
             torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
-            found["graph_error"] = short(error)
+            found["wrong"] = f"replayed from a graph: {short(error)}"
         return found
-
-    def enqueue(self, calls: Sequence[Call], rounds: int = 10) -> float | None:
-        taken = []
-        for k in range(rounds if self.timed else 0):
-            torch.cuda.synchronize()
-            begin = time.perf_counter()
-            calls[k % len(calls)]()
-            taken.append(1e3 * (time.perf_counter() - begin))
-        return float(f"{statistics.median(taken):.5g}") if taken else None
-
-    def host(self, call: Call, seconds: float = 0.5) -> tuple[float | None, Any]:
-        """Median milliseconds until the answer is there, and the answer."""
-        taken: list[float] = []
-        result = None
-        while not taken or (self.timed and sum(taken) + taken[-1] < 1e3 * seconds):
-            begin = time.perf_counter()
-            result = call()
-            if self.device != "cpu":
-                torch.cuda.synchronize()
-            taken.append(1e3 * (time.perf_counter() - begin))
-        return (float(f"{statistics.median(taken):.5g}") if self.timed else None), result
 
     def peak(self, call: Call) -> int | None:
         """Bytes that a call takes at its peak beyond what was there before."""
@@ -165,25 +151,11 @@ class Setting:
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
 
-
-def summary(milliseconds: Sequence[float]) -> Row:
-    low, middle, high = statistics.quantiles(milliseconds, n=4)
-    figures = {"ms": middle, "least_ms": min(milliseconds), "spread_ms": high - low}
-    rounded = {key: float(f"{value:.5g}") for key, value in figures.items()}
-    return rounded | {"rounds": len(milliseconds)}
-
-
-def tensors(result: Any) -> list[Tensor]:
-    if isinstance(result, Tensor):
-        return [result]
-    return [part for part in result or () if isinstance(part, Tensor)]
-
-
-def inputs(n: int, dim: int, device: str) -> list[tuple[Tensor, Tensor]]:
-    """Sets of images and noise, (n, dim) each, that together do not fit into a cache."""
-    count = min(SETS[1], max(SETS[0], round(BEYOND_CACHE / (8 * n * dim))))
-    drawn = (_drawn(n, dim, seed) for seed in range(count))
-    return [(x.to(device), noise.to(device)) for x, noise in drawn]
+    def inputs(self, n: int) -> list[tuple[Tensor, Tensor]]:
+        """Sets of images and noise, (n, dim) each, that together do not fit into a cache."""
+        count = min(SETS[1], max(SETS[0], round(BEYOND_CACHE / (8 * n * self.dim))))
+        drawn = (_drawn(n, self.dim, seed) for seed in range(count))
+        return [(x.to(self.device), noise.to(self.device)) for x, noise in drawn]
 
 
 @lru_cache(maxsize=6)
@@ -193,46 +165,60 @@ def _drawn(n: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
     return x, noise
 
 
+def tensors(result: Any) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    return [part for part in result or () if isinstance(part, Tensor)]
+
+
 def short(error: BaseException) -> str:
     lines = str(error).splitlines() or [""]
     return f"{type(error).__name__}: {lines[0]}"[:200]
 
 
-class Judge(NamedTuple):
-    """One matrix of costs, and what is known of it."""
+class Judge:
+    """One matrix of costs, -x.e of centred samples, and what is proven of it."""
 
-    cost: Tensor  # (n, n) float32, -x.e of centred samples
-    bound: float  # proven: no assignment costs less
-    best: float | None  # of an exact solution, if there is one
-    unit: float  # n times the standard deviation of the doubly centred costs
+    def __init__(self, x: Tensor, noise: Tensor, method: str = "exact") -> None:
+        centred = (part.float() - part.float().mean(0) for part in (x, noise))
+        self.cost = pairwise_cost(*centred, metric="dot")
+        self.prove(method)
 
-    def verdict(self, index: Tensor) -> Row:
-        """Entries of a row for this assignment."""
-        n, index = len(self.cost), index.to(self.cost.device)
+    def prove(self, method: str = "exact") -> None:
+        """Have the bound of this method: no assignment costs less."""
+        self.bound = float(solve_assignment(self.cost, method=method).lower_bound)
+
+    def verdict(self, index: Any) -> Row:
+        """Entries of a row for this assignment; the share is that of the gain that the bound leaves
+        possible."""
+        n, index = len(self.cost), torch.as_tensor(index).long().to(self.cost.device)
         if not torch.equal(index.sort().values, torch.arange(n, device=index.device)):
             return {"wrong": "not a permutation"}
         paid = float(self.cost.gather(1, index[:, None]).sum(dtype=torch.float64))
         identity = float(self.cost.diagonal().sum(dtype=torch.float64))
-        gain = identity - (self.bound if self.best is None else self.best)
+        gap, gain = paid - self.bound, identity - self.bound
         return {
-            "gap_sd": float(f"{(paid - self.bound) / max(self.unit, 1e-300):.3g}"),
+            "gap_sd": float(f"{gap / max(n * deviation(self.cost), 1e-300):.3g}"),
             "share": round((identity - paid) / gain, 6) if gain > 0 else 1.0,
-            "share_of": "bound" if self.best is None else "optimum",
         }
-
-
-def judge(x: Tensor, noise: Tensor, *, exact: bool) -> Judge:
-    """Of images and noise, (n, dim) each; without ``exact`` the bound is the fast method's."""
-    centred = (part.to(torch.float32) for part in (x, noise))
-    cost = pairwise_cost(*(part - part.mean(0) for part in centred), metric="dot")
-    answer = solve_assignment(cost, method="exact" if exact else "auto")
-    best = float(answer.cost) if exact and bool(answer.converged) else None
-    return Judge(cost, float(answer.lower_bound), best, len(x) * deviation(cost))
 
 
 def deviation(cost: Tensor) -> float:
     """Standard deviation of the doubly centred costs."""
-    rows, columns = cost.mean(1, dtype=torch.float64), cost.mean(0, dtype=torch.float64)
-    square = sum(float(part.double().square().sum()) for part in cost.split(1024)) / cost.numel()
-    spread = square - float(rows.square().mean()) - float(columns.square().mean())
-    return max(spread + float(rows.mean()) ** 2, 0.0) ** 0.5
+    rows, columns = (cost.mean(k, dtype=torch.float64).var(correction=0) for k in (0, 1))
+    return max(float(cost.var(correction=0) - rows - columns), 0.0) ** 0.5
+
+
+def check(cost: Tensor, answer: Any, method: str, few: int | None = None) -> None:
+    """Raise if SciPy or exact arithmetic find an answer wrong, of a batch one of the first few."""
+    if cost.ndim == 2:
+        cost, answer = cost[None], type(answer)(*(part[None] for part in answer))
+    host = type(answer)(*(part.cpu() for part in answer))
+    for k, one in enumerate(cost.cpu().numpy()[:few]):
+        given = type(answer)(*(part[k] for part in host))
+        if method == "exact":
+            checks.assert_exact(one, given, rounded=True)
+        elif np.isfinite(one).all():
+            checks.assert_within(one, given, TOL, rounded=True)
+        else:
+            checks.assert_certified(one, given, rounded=True)

@@ -1,81 +1,56 @@
-"""Small cases that take every path of the solver once, for compute-sanitizer to look at.
-
-python -m bench.gpu_check --small --seconds 100
-"""
+"""Small cases that take every path of the solver once, for compute-sanitizer to look at."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from immiscible_fast import fast_assign, pairwise_cost, solve_assignment
-from tests import checks
 
-Case = tuple[str, Callable[[], Any], Callable[[Any], None]]
-NEAR = 0.015  # standard deviations a row by which a near-optimal answer may miss the optimum
+from .setting import METHODS, Case, Row, Setting, check
+
+BATCH = 3
 
 
-def cases(device: str, sizes: tuple[int, ...] = (33, 300), batch: int = 3) -> Iterator[Case]:
-    """(name, call, check of its result) of every case."""
+def cases(setting: Setting) -> Iterator[Case]:
     generator = torch.Generator().manual_seed(3)
 
-    def draw(*shape: int) -> Any:
-        return torch.randn(shape, generator=generator).to(device)
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(setting.device)
 
-    def solved(name: str, cost: Any, method: str) -> Case:
-        call = partial(solve_assignment, cost, method=method)
-        return f"{method} {name}", call, partial(right, cost, 1e-9 if method == "exact" else NEAR)
-
-    for n in sizes:
-        cost = draw(n, n)
-        for method in ("sinkhorn", "auction", "exact"):
-            yield solved(f"n={n}", cost, method)
-    wide = draw(20, 50)
-    for name, cost in (("wide", wide), ("tall", wide.T), ("float64", draw(33, 33).double())):
-        yield solved(name, cost, "exact")
-    for method in ("auto", "exact"):
-        yield solved(f"batch {batch}", draw(batch, sizes[-1], sizes[-1]), method)
-    x, noise = draw(2, sizes[0], 40)
-    labels = (torch.arange(sizes[0]) % 3).to(device)
-
-    def kept(index: Any) -> None:
-        assert torch.equal(labels[index], labels), "left its group"
-
-    yield "labels", partial(fast_assign, x, noise, labels=labels, method="exact"), kept
+    first, last = setting.sizes[0], setting.sizes[-1]
+    solved = [(f"n={n}", draw(n, n), ("sinkhorn", "auction", "exact")) for n in setting.sizes]
+    wide, x, noise = draw(20, 50), *draw(2, first, 40)
+    solved += [("wide", wide, METHODS[:1]), ("tall", wide.T, METHODS[:1])]
+    solved += [("float64", draw(33, 33).double(), METHODS[:1])]
+    solved += [("batch", draw(BATCH, last, last), METHODS)]
+    for name, cost, methods in solved:
+        for method in methods:
+            yield Case({"case": name, "method": method}, partial(_solve, cost, method))
+    labels = (torch.arange(first) % 3).to(setting.device)
+    yield Case({"case": "labels"}, partial(_groups, x, noise, labels))
     for metric in ("dot", "euclidean", "cosine", "manhattan"):
-        yield f"pairwise {metric}", partial(pairwise_cost, x, noise[:20], metric=metric), finite
-    yield "pairwise float16", partial(pairwise_cost, x.half(), noise.half()), finite
+        call = partial(pairwise_cost, x, noise[:20], metric=metric)
+        yield Case({"case": f"pairwise {metric}"}, partial(_finite, call))
+    call = partial(pairwise_cost, x.half(), noise.half())
+    yield Case({"case": "pairwise float16"}, partial(_finite, call))
 
 
-def run(device: str, seconds: float, **sizes: Any) -> int:
-    """Exit code: 0 if all answers are right, as far as there was time."""
-    begin, bad = time.monotonic(), 0
-    for name, call, check in cases(device, **sizes):
-        if time.monotonic() - begin > seconds:
-            print(f"stopped before {name}", flush=True)
-            break
-        try:
-            check(call())
-            print(f"{name}: ok, {time.monotonic() - begin:.1f} s", flush=True)
-        except AssertionError as error:
-            bad += 1
-            print(f"{name}: wrong, {error}", flush=True)
-    return int(bad > 0)
+def _solve(cost: Tensor, method: str) -> Row:
+    check(cost, solve_assignment(cost, method=method), method)
+    return {}
 
 
-def right(costs: Any, near: float, answer: Any) -> None:
-    wide = costs.double().cpu().numpy()
-    matrices = wide if wide.ndim == 3 else wide[None]
-    for cost, index in zip(matrices, answer.index.reshape(len(matrices), -1).cpu(), strict=True):
-        checks.assert_matching(index.numpy(), *cost.shape)
-        paid, best = checks.total(cost, index), checks.optimum(cost)
-        assert paid - best <= near * np.std(cost) * min(cost.shape), f"pays {paid}, not {best}"
+def _groups(x: Tensor, noise: Tensor, labels: Tensor) -> Row:
+    index = fast_assign(x, noise, labels=labels, method="exact")
+    assert torch.equal(labels[index], labels), "left its group"
+    return {}
 
 
-def finite(cost: Any) -> None:
-    assert bool(cost.isfinite().all()), "not finite"
+def _finite(call: Any) -> Row:
+    assert bool(call().isfinite().all()), "not finite"
+    return {}

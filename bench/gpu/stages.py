@@ -14,28 +14,22 @@ from immiscible_fast import fast_assign
 
 from .counts import gigabytes_per_second, product_flops, stage_bytes, teraflops
 from .model import STAGES
-from .setting import Row, Setting, inputs
+from .setting import METHODS, Case, Row, Setting
 
 REPEATS = 5
 PRODUCT = "distances"  # stage of the kernels that no other stage has
 
 
-def measure(setting: Setting) -> Iterator[Row]:
-    """Rows of the part "stages": one a stage, and one a kernel."""
-    for n in setting.chosen(setting.sizes.stages):
-        for method in ("auto", "exact"):
-            facts = {"n": n, "dim": setting.sizes.dim, "method": method}
-            found: list[Row] = []
-            whole = {"case": "all stages", **facts}
-            yield from setting.attempt(whole, partial(_profiled, setting, facts, found), 5)
-            yield from found
+def cases(setting: Setting) -> Iterator[Case]:
+    """One row for all stages; then one a kernel, and one a stage."""
+    for n in setting.sizes:
+        for method in METHODS:
+            facts = {"case": "all stages", "n": n, "dim": setting.dim, "method": method}
+            yield Case(facts, partial(_profiled, setting, n, method))
 
 
-def _profiled(setting: Setting, facts: Row, rows: list[Row]) -> Row:
-    """The row of the whole call; those of its stages and kernels are appended to ``rows``."""
-    n, dim, method = facts["n"], facts["dim"], facts["method"]
-    x, noise = inputs(n, dim, setting.device)[0]
-    call = partial(fast_assign, x, noise, method=method)
+def _profiled(setting: Setting, n: int, method: str) -> Row | list[Row]:
+    call = partial(fast_assign, *setting.inputs(n)[0], method=method)
     call()
     if not setting.timed:
         return {"device_ms": None}
@@ -43,22 +37,22 @@ def _profiled(setting: Setting, facts: Row, rows: list[Row]) -> Row:
         for _ in range(REPEATS):
             call()
         torch.cuda.synchronize()
-    stages: dict[str, list[Any]] = defaultdict(lambda: [0.0, 0])
+    rows: list[Row] = []
+    stages: dict[str, Any] = defaultdict(lambda: [0.0, 0])
     for event in trace.key_averages():
-        milliseconds, launches = event.device_time_total / 1e3 / REPEATS, event.count / REPEATS
-        if not milliseconds:
-            continue
-        rows.append({"case": event.key[:60], **facts, "device_ms": float(f"{milliseconds:.4g}"),
-                     "launches": launches, "kernel": True})  # fmt: skip
-        stage = stages[STAGES.get(event.key, PRODUCT)]
-        stage[0] += milliseconds
-        stage[1] += launches
-    for stage_name, (milliseconds, launches) in stages.items():
-        count = stage_bytes(stage_name, n, dim, exact=method == "exact")
-        row = {"case": stage_name, **facts, "device_ms": float(f"{milliseconds:.4g}")}
-        row |= {"launches": launches, "bytes": count}
-        row["gb_s"] = gigabytes_per_second(count, milliseconds)
-        if stage_name == PRODUCT:
-            row["tflop_s"] = teraflops(product_flops(n, n, dim), milliseconds)
-        rows.append(row)
-    return {"device_ms": float(f"{sum(time for time, _ in stages.values()):.4g}")}
+        taken, launches = event.device_time_total / 1e3 / REPEATS, event.count / REPEATS
+        if taken:
+            rows.append({"case": event.key[:60], "kernel": True, **row(taken, launches)})
+            total = stages[STAGES.get(event.key, PRODUCT)]
+            total[:] = total[0] + taken, total[1] + launches
+    for stage, (taken, launches) in stages.items():
+        count = stage_bytes(stage, n, setting.dim, exact=method == "exact")
+        rows.append({"case": stage, **row(taken, launches), "bytes": count})
+        rows[-1]["gb_s"] = gigabytes_per_second(count, taken)
+        if stage == PRODUCT:
+            rows[-1]["tflop_s"] = teraflops(product_flops(n, n, setting.dim), taken)
+    return [row(*map(sum, zip(*stages.values(), strict=True))), *rows]
+
+
+def row(milliseconds: float, launches: float) -> Row:
+    return {"device_ms": float(f"{milliseconds:.4g}"), "launches": launches}
