@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from . import problems, record
-from .cases import GROUPS, Given
+from .cases import GROUPS
 from .compare import line, side_by_side
-from .peers import CENTRED
+from .problems import Problem
 
 Rng = np.random.Generator
 Genome = dict[str, Any]
@@ -46,8 +46,8 @@ STALE = 12  # neighbours in a row that are no worse: a summit
 
 def grown(genome: Genome) -> Any:
     """The matrix that a genome describes; forbidden pairs stay forbidden."""
-    kind = (genome["family"], genome["seed"], genome["n"], genome["m"])
-    cost = problems.hard(*kind, "float64")
+    kind = (genome["family"], genome["n"], genome["m"])
+    cost = problems.hard(*kind, "float64", genome["seed"]).cost
     forbidden = np.isinf(cost)
     cost[forbidden] = 0
     for k, name in enumerate(genome["shapers"]):
@@ -87,7 +87,7 @@ def climb(seed: int, minutes: float) -> list[dict[str, Any]]:
             tried = changed(genome, rng)
             cost = grown(tried)
             name = " + ".join([tried["family"], *tried["shapers"]])
-            given = Given(name, cost, {CENTRED: torch.from_numpy(cost)})
+            given = Problem(name, cost)
             stale += 1
             try:
                 row = side_by_side(given, group.methods, group.ours, seconds=0.1, hopeless=30)

@@ -35,8 +35,9 @@ from immiscible_fast import solve_assignment
 from tests import checks
 
 from . import peers, record, tables
-from .cases import GROUPS, Given
+from .cases import GROUPS
 from .peers import Method
+from .problems import SAMPLES, Problem
 
 FEWEST, MOST = 5, 40  # rounds
 SLOW = 2.0  # seconds; a call that takes longer is timed once
@@ -44,42 +45,42 @@ LIMIT = 4.0  # seconds; what took longer is not asked at a larger n of the famil
 SHARE_DIGITS = 6
 
 
-def timed(method: Method, given: Given) -> tuple[Any, float]:
-    argument = given.inputs[method.takes]
+def timed(method: Method, problem: Problem) -> tuple[Any, float]:
+    argument = problem.forms[method.takes]
     begin = time.perf_counter()
     answer = method.solve(argument)
     seconds = time.perf_counter() - begin
     return answer, getattr(method.solve, "seconds", seconds)
 
 
-def judged(given: Given, method: Method, answer: Any) -> float:
+def judged(problem: Problem, method: Method, answer: Any) -> float:
     """The share of the gain that an answer has; raises if it is wrong, or not as promised."""
     if not method.answers:
         return 1.0
     if not method.bijective:  # other noises: by inner product, which their norm does not help
-        assert given.samples is not None
-        drawn = (given.samples.x, given.samples.noise, answer)
+        assert problem.samples is not None
+        drawn = (problem.samples.x, problem.samples.noise, answer)
         x, before, after = (t.flatten(1).double() for t in drawn)
-        return float(2 * (x * (after - before)).sum()) / (given.identity - given.best)
+        return float(2 * (x * (after - before)).sum()) / (problem.identity - problem.best)
     index = np.asarray(torch.as_tensor(answer).cpu(), np.int64)
-    costs = given.cost if given.cost.ndim == 3 else given.cost[None]
+    costs = problem.costs
     paid = 0.0
     for cost, one in zip(costs, index.reshape(len(costs), -1), strict=True):
         checks.assert_matching(one, *cost.shape)
         paid += checks.total(cost, one)
     if method.exact:
-        own = 4 * float(np.finfo(given.cost.dtype).eps) * abs(given.promised)  # of float32 sums
+        own = 4 * float(np.finfo(problem.cost.dtype).eps) * abs(problem.promised)  # of float32 sums
         allowed = max(own, sum(map(checks.rounding, costs)))
-        if method.takes == peers.SAMPLES:  # which rounded products of its own
-            allowed += (1 - record.OPTIMAL) * abs(given.identity - given.promised)
-        if not abs(paid - given.promised) <= allowed:
-            raise ArithmeticError(f"cost {paid:.9g}, optimal {given.promised:.9g}")
-    gain = given.identity - given.best
-    return (given.identity - paid) / gain if gain > 0 else 1.0
+        if method.takes == SAMPLES:  # which rounded products of its own
+            allowed += (1 - record.OPTIMAL) * abs(problem.identity - problem.promised)
+        if not abs(paid - problem.promised) <= allowed:
+            raise ArithmeticError(f"cost {paid:.9g}, optimal {problem.promised:.9g}")
+    gain = problem.identity - problem.best
+    return (problem.identity - paid) / gain if gain > 0 else 1.0
 
 
 def side_by_side(
-    given: Given,
+    problem: Problem,
     methods: list[Method],
     ours: str,
     *,
@@ -101,15 +102,15 @@ def side_by_side(
     skipped = {} if skipped is None else skipped
     first: dict[str, float] = {}
     share, left_out = {}, dict(skipped)
-    asked = [m for m in methods if m.name not in skipped and m.takes in given.inputs]
+    asked = [m for m in methods if m.name not in skipped and m.takes in problem.forms]
     for method in asked:
         try:
             if reason := peers.why_not(method):
                 raise ModuleNotFoundError(reason)
-            answer, taken = timed(method, given)
+            answer, taken = timed(method, problem)
             if taken < SLOW or method.ours:  # the first call may have had to compile
-                taken = timed(method, given)[1]
-            got = judged(given, method, answer)
+                taken = timed(method, problem)[1]
+            got = judged(problem, method, answer)
         except Exception as error:  # a peer may raise anything
             if method.name == ours:
                 raise
@@ -121,7 +122,7 @@ def side_by_side(
     fastest = min(first.values())
     for name, taken in first.items():
         if taken > LIMIT and name != ours:
-            skipped[name] = f"too slow at n = {given.n}"
+            skipped[name] = f"too slow at n = {problem.n}"
     limit = min(SLOW, hopeless * fastest)
     turns = [m for m in asked if first.get(m.name, math.inf) < limit or m.name == ours]
     all_once = sum(first[m.name] for m in turns)
@@ -132,27 +133,27 @@ def side_by_side(
         for method in turns:
             if turn == 0:
                 times[method.name].clear()
-            times[method.name].append(timed(method, given)[1])
+            times[method.name].append(timed(method, problem)[1])
     row: record.Row = {
-        **given.facts,
+        **problem.facts,
         "ms": {name: float(f"{1e3 * statistics.median(t):.4g}") for name, t in times.items()},
         "share": share,
         "left_out": left_out,
         "timed_once": [m.name for m in asked if m.name in first and m not in turns],
-        "gap_sd": proven_gap(given),
+        "gap_sd": proven_gap(problem),
     }
     exact = [m.name for m in asked if m.exact and not m.ours and m.name in first]
     return row | record.against_peers(row["ms"], exact, ours)
 
 
-def proven_gap(given: Given) -> float | None:
+def proven_gap(problem: Problem) -> float | None:
     """What our certificate leaves open of a square problem, in standard deviations a row."""
-    cost = given.cost
-    square = cost.ndim == 2 and given.n == given.m and given.labels is None
+    cost = problem.cost
+    square = cost.ndim == 2 and problem.n == problem.m and problem.promised == problem.best
     if not square or not np.isfinite(cost).all():
         return None
     gap = float(solve_assignment(torch.from_numpy(cost), method="exact").gap)
-    return float(f"{gap / max(given.n * checks.spread(cost), 1e-300):.3g}")
+    return float(f"{gap / max(problem.n * checks.spread(cost), 1e-300):.3g}")
 
 
 def line(row: record.Row, ours: str) -> str:
@@ -224,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
             missing += 1
             continue
         row = side_by_side(
-            group.given(*case),
+            group.problem(*case),
             methods,
             group.ours,
             seconds=options.seconds,

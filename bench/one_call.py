@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--family", default="photo", help="of bench/problems.py")
     parser.add_argument("--method", default="exact")
     options = parser.parse_args()
-    cost = torch.from_numpy(problem(options.family, options.n).centred)
+    cost = torch.from_numpy(problem(options.family, options.n).cost)
     cost = cost.cuda() if torch.cuda.is_available() else cost
     answer = solve_assignment(cost, method=options.method)
     print(f"cost {float(answer.cost):.6g}, gap {float(answer.gap):.3g}")

@@ -30,10 +30,8 @@ from immiscible_fast import (
 )
 
 from . import record
-from .problems import Samples
+from .problems import CENTRED, EUCLIDEAN, SAMPLES, Samples
 
-CENTRED, EUCLIDEAN = "centred", "euclidean"  # forms of a problem's costs
-SAMPLES = "samples"
 OWN = "immiscible_fast"
 MODULES = {  # of packages that have another name
     "scipy": "scipy.optimize",
@@ -120,12 +118,6 @@ def own_drop_in(cost: Tensor) -> Any:
     return columns(linear_sum_assignment(array(cost)), len(cost))
 
 
-@cache
-def function_of(module: str, name: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
-
-
 def peer(
     path: str, place: int | None, *words: str, wide: bool = False, **options: Any
 ) -> Callable[[Tensor], Any]:
@@ -134,15 +126,15 @@ def peer(
 
     def solve(cost: Tensor) -> Any:
         extended = {"extend_cost": True} if wide and cost.shape[-2] != cost.shape[-1] else {}
-        found = function_of(*path.split(":"))(array(cost), *words, **options, **extended)
+        module, name = path.split(":")
+        function = getattr(importlib.import_module(module), name)
+        found = function(array(cost), *words, **options, **extended)
         return columns(found, len(cost)) if place is None else np.asarray(found[place])
 
     return solve
 
 
 scipy_solve = peer("scipy.optimize:linear_sum_assignment", None)
-lapjv_solve = peer("lapjv:lapjv", 0)
-lapcpp_solve = peer("lapcpp:lapjv", None, wide=True, return_cost=False)
 
 
 def lapx_named(name: str, place: int | None = None) -> Callable[[Tensor], Any]:
@@ -154,8 +146,9 @@ def one_by_one(solve: Callable[[Tensor], Any], costs: Tensor) -> NDArray[np.int6
 
 
 def fastlap_batch(costs: Tensor) -> Any:
-    found = function_of("fastlap", "solve_lap_batch")(array(costs), "lapjv")
-    return np.asarray([rows for _, rows, _ in found])
+    import fastlap
+
+    return np.asarray([rows for _, rows, _ in fastlap.solve_lap_batch(array(costs), "lapjv")])
 
 
 def pot_emd(cost: Tensor) -> Any:
@@ -195,11 +188,7 @@ def round_plan(plan: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def own_pair(method: str, tol: float, drawn: Samples) -> Tensor:
-    return fast_assign(drawn.x, drawn.noise, method=method, tol=tol)
-
-
-def own_groups(drawn: Samples) -> Tensor:
-    return fast_assign(drawn.x, drawn.noise, method="exact", labels=drawn.labels)
+    return fast_assign(drawn.x, drawn.noise, method=method, tol=tol, labels=drawn.labels)
 
 
 def centred_product(x: Tensor, noise: Tensor) -> Tensor:
@@ -286,78 +275,73 @@ SCIPY, LAPX, LAPCPP, POT, FASTLAP, TLA = (
     partial(Method, package=package)
     for package in ("scipy", "lapx", "lapcpp", "POT", "fastlap", "torch-linear-assignment")
 )
-LAPJVR = lapx_named("lapjvr")
-
 SOLVERS = [
     Method("exact", own("exact"), rectangles=True),
     Method("linear_sum_assignment", own_drop_in, rectangles=True),
-    Method("auction 0.01", own("auction", 0.01), exact=False),
-    Method("sinkhorn 0.01", own("sinkhorn", 0.01), exact=False),
+    Method("auction 0.01", own("auction"), exact=False),
+    Method("sinkhorn 0.01", own("sinkhorn"), exact=False),
     SCIPY("scipy", scipy_solve, rectangles=True),
     SCIPY("scipy, raw L2", scipy_solve, takes=EUCLIDEAN, exact=False),
-    Method("lapjv", lapjv_solve, "lapjv"),
+    Method("lapjv", peer("lapjv:lapjv", 0), "lapjv"),
     LAPX("lapx lapjv", lapx_named("lapjv", 0), rectangles=True),
     *(LAPX(f"lapx {f}", lapx_named(f), rectangles=True) for f in ("lapjvs", "lapjvr", "lapjvh")),
-    LAPCPP("lapcpp", lapcpp_solve, rectangles=True),
+    LAPCPP("lapcpp", peer("lapcpp:lapjv", None, wide=True, return_cost=False), rectangles=True),
     *(FASTLAP(f"fastlap {f}", peer("fastlap:solve_lap", 1, f)) for f in ("lapjv", "auction")),
     POT("POT emd", pot_emd),
     POT("POT sinkhorn 0.1", partial(pot_sinkhorn, 0.1, 300), exact=False),
     TLA("torch-linear-assignment", torch_linear_assignment),
 ]
-
 BATCHES = [
-    Method("exact", own("exact")),
+    SOLVERS[0],
     Method("batch_linear_assignment", batch_linear_assignment, rectangles=True),
     SCIPY("scipy, one by one", partial(one_by_one, scipy_solve), rectangles=True),
     *(LAPX(f"lapx {f}", lapx_named(f, 1)) for f in ("lapjvs_batch", "lapjvr_batch")),
     LAPCPP("lapcpp lapjv_batch", peer("lapcpp:lapjv_batch", 1, return_cost=False)),
     FASTLAP("fastlap solve_lap_batch", fastlap_batch),
-    TLA("torch-linear-assignment", torch_linear_assignment),
+    SOLVERS[-1],
 ]
 
-_TOLERANCES = (("exact", 0), *(("auction", t) for t in (0.003, 0.01, 0.1, 0.5)), ("sinkhorn", 0.01))
-_OURS = [
-    Method(f"{name} {tol:g}" if tol else name, partial(own_pair, name, tol or 0.01), exact=not tol)
-    for name, tol in _TOLERANCES
-]
-_PEERS = [
-    SCIPY("product + scipy", partial(product_then, scipy_solve)),
-    Method("product + lapjv", partial(product_then, lapjv_solve), "lapjv"),
-    LAPX("product + lapx lapjvr", partial(product_then, LAPJVR)),
-    LAPCPP("product + lapcpp", partial(product_then, lapcpp_solve)),
-    SCIPY("cdist + scipy", cdist_then_scipy, exact=False),
-    SCIPY("official broadcast fp16 + scipy", broadcast_then_scipy, exact=False),
-    Method("torchcfm exact", torchcfm_exact, "torchcfm"),
-    POT("product + POT emd", partial(product_then, pot_emd)),
-    TLA("product + torch-linear-assignment", partial(product_then, torch_linear_assignment)),
-    *(
-        Method(f"best of {k}, L2", partial(best_of, k), "torch", exact=False, bijective=False)
-        for k in (4, 16)
-    ),
-    POT(
-        "product + POT sinkhorn 0.1 + rounding",
-        partial(product_then, partial(pot_sinkhorn, 0.1, 300)),
-        exact=False,
-    ),
-    Method(
-        "flash-sinkhorn 0.1 + rounding",
-        partial(flash_sinkhorn_then_round, 0.1, 100),
-        "flash-sinkhorn",
-        exact=False,
-        only="cuda",
-    ),
-]
-_FLOAT32 = Method("auction, float32", partial(product_then, own("auction")), exact=False)
-PAIRS = [replace(method, takes=SAMPLES) for method in (*_OURS, _FLOAT32, *_PEERS)]
 
-_LABELLED = [  # pairs that stay within the class of the image
-    Method("exact, labels", own_groups),
-    SCIPY("cdist + scipy by class", partial(by_class, cdist_then_scipy), exact=False),
-    LAPX("product + lapx lapjvr by class", partial(by_class, partial(product_then, LAPJVR))),
-    LAPCPP("product + lapcpp by class", partial(by_class, partial(product_then, lapcpp_solve))),
-    replace(_OURS[0], name="exact, no labels", exact=False),
+def named(methods: list[Method], *names: str) -> list[Method]:
+    return [method for method in methods if method.name in names]
+
+
+def on_samples(
+    methods: list[Method], form: str, call: Callable[..., Any], **changes: Any
+) -> list[Method]:
+    """Methods that take samples, each a call of another one's solver, with a name of this form."""
+    return [
+        replace(m, name=form.format(m.name), solve=partial(call, m.solve), takes=SAMPLES, **changes)
+        for m in methods
+    ]
+
+
+PAIR = partial(Method, takes=SAMPLES)
+NEAR = partial(PAIR, exact=False)
+OWN_PAIRS = [
+    PAIR("exact", partial(own_pair, "exact", 0.01)),
+    *(NEAR(f"auction {t:g}", partial(own_pair, "auction", t)) for t in (0.003, 0.01, 0.1, 0.5)),
+    NEAR("sinkhorn 0.01", partial(own_pair, "sinkhorn", 0.01)),
+    NEAR("auction, float32", partial(product_then, own("auction"))),
 ]
-LABELLED = [replace(method, takes=SAMPLES) for method in _LABELLED]
+MULTIPLIED = ("scipy", "lapjv", "lapx lapjvr", "lapcpp", "POT emd", "POT sinkhorn 0.1",
+              "torch-linear-assignment")  # fmt: skip
+PAIRS = [
+    *OWN_PAIRS,
+    *on_samples(named(SOLVERS, *MULTIPLIED), "product + {}", product_then),
+    NEAR("cdist + scipy", cdist_then_scipy, "scipy"),
+    NEAR("official broadcast fp16 + scipy", broadcast_then_scipy, "scipy"),
+    PAIR("torchcfm exact", torchcfm_exact, "torchcfm"),
+    *(NEAR(f"best of {k}, L2", partial(best_of, k), "torch", bijective=False) for k in (4, 16)),
+    NEAR("flash-sinkhorn 0.1 + rounding", partial(flash_sinkhorn_then_round, 0.1, 100),
+         "flash-sinkhorn", only="cuda"),
+]  # fmt: skip
+BY_CLASS = named(PAIRS, "cdist + scipy", "product + lapx lapjvr", "product + lapcpp")
+LABELLED = [  # pairs that stay within the class of the image
+    replace(OWN_PAIRS[0], name="exact, labels"),
+    *on_samples(BY_CLASS, "{} by class", by_class),
+    NEAR("exact, no labels", lambda drawn: fast_assign(drawn.x, drawn.noise, method="exact")),
+]
 
 # For batches that are too small to be assigned.
 
@@ -371,6 +355,10 @@ def take(dtype: torch.dtype, drawn: Samples) -> Tensor:
     return own_pool(len(drawn.noise), dtype).take(drawn.x)
 
 
+def own_best(drawn: Samples) -> Tensor:
+    return select_noise(drawn.x, 64, generator=torch.Generator().manual_seed(0))
+
+
 def best_of_drawn(drawn: Samples, k: int = 64) -> Tensor:
     """The best of k noises, all of which are drawn, as trainers do it."""
     noise = torch.randn(len(drawn.x), k, *drawn.x.shape[1:])
@@ -378,22 +366,17 @@ def best_of_drawn(drawn: Samples, k: int = 64) -> Tensor:
     return noise[torch.arange(len(drawn.x)), value.argmax(1)]
 
 
-PART = partial(Method, takes=SAMPLES, exact=False, answers=False)
-TORCH = partial(PART, package="torch")
+PART = partial(NEAR, answers=False)
 POOL = [
-    PART("pool.take, bfloat16", partial(take, torch.bfloat16)),
-    PART("pool.take, float32", partial(take, torch.float32)),
-    TORCH("read the pool once", lambda drawn: drawn.noise.amax(), exact=True),
-    TORCH("randn", lambda drawn: torch.randn(drawn.x.shape)),
-    PART(
-        "best of 64, select_noise",
-        lambda drawn: select_noise(drawn.x, 64, generator=torch.Generator().manual_seed(0)),
-    ),
-    TORCH("best of 64, drawn", best_of_drawn),
-]
-
+    *(PART(f"pool.take, {name}", partial(take, getattr(torch, name)))
+      for name in ("bfloat16", "float32")),
+    PAIR("read the pool once", lambda drawn: drawn.noise.amax(), "torch", answers=False),
+    PART("randn", lambda drawn: torch.randn(drawn.x.shape), "torch"),
+    PART("best of 64, select_noise", own_best),
+    PART("best of 64, drawn", best_of_drawn, "torch"),
+]  # fmt: skip
 STAGES = [  # a call of ours, and its parts
-    PAIRS[0],
+    OWN_PAIRS[0],
     PART("distance product", lambda drawn: pairwise_cost(drawn.x, drawn.noise, metric="dot")),
     Method("assignment", own_drop_in),
 ]

@@ -27,7 +27,7 @@ BATCHED = ((256, 32), (64, 64), (16, 256))
 @pytest.mark.parametrize("method", ["exact", "auction", "sinkhorn"])
 @pytest.mark.parametrize(("family", "n"), SOLVED)
 def test_solve(benchmark, family, n, method):
-    cost = torch.from_numpy(problems.problem(family, n).centred)
+    cost = torch.from_numpy(problems.problem(family, n).cost)
     benchmark(solve_assignment, cost, method=method)
 
 

@@ -43,7 +43,7 @@ def cases() -> list[tuple[str, int, str]]:
 
 
 def counted(family: str, n: int, method: str) -> dict[str, Any]:
-    cost = problems.problem(family, n).centred.astype(np.float64)
+    cost = problems.problem(family, n).cost.astype(np.float64)
     cost -= cost.mean(1, keepdims=True)
     cost = (cost / (cost - cost.mean(0)).std()).astype(np.float32)
     updates, omega = SINKHORN[method]

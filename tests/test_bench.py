@@ -21,7 +21,7 @@ from tests import work_counts
 @pytest.mark.parametrize("family", [*problems.SAMPLE_FAMILIES, *problems.COST_FAMILIES])
 def test_a_family_follows_from_its_seed(family):
     n = 2 if "latents" in family else 12
-    first, again = (problems.Problem(family, n, 3).centred for _ in range(2))
+    first, again = (problems.problem.__wrapped__(family, n, 3).cost for _ in range(2))
     assert first.shape == (n, n) and first.dtype == np.float32
     assert np.isfinite(first).all() and np.array_equal(first, again)
 
@@ -41,7 +41,7 @@ def test_a_solver_returns_a_matching_and_the_optimum_if_it_promises_it(method):
 
 
 def test_peers_that_are_missing_or_wrong_are_left_out_and_ratios_are_right():
-    given = cases.from_samples("photo", 32)
+    given = problems.problem("photo", 32)
 
     def late(cost):
         time.sleep(0.02)
@@ -50,7 +50,7 @@ def test_peers_that_are_missing_or_wrong_are_left_out_and_ratios_are_right():
     slow = Method("slow", late, "scipy")
     wrong = Method("wrong", lambda cost: np.arange(len(cost)), "numpy")
     absent = Method("absent", lambda cost: cost, "no-such-package")
-    methods = [cases.named(peers.SOLVERS, "exact")[0], slow, wrong, absent]
+    methods = [peers.named(peers.SOLVERS, "exact")[0], slow, wrong, absent]
     row = compare.side_by_side(given, methods, "exact", seconds=0.05)
     assert row["fastest_peer"] == "slow"
     assert row["ratio"] < 1
@@ -64,14 +64,14 @@ def test_peers_that_are_missing_or_wrong_are_left_out_and_ratios_are_right():
 def test_an_answer_of_ours_that_is_wrong_stops_the_comparison():
     with pytest.raises(ArithmeticError, match="optimal"):
         wrong = Method("exact", lambda cost: np.arange(len(cost)))
-        compare.side_by_side(cases.matrix("uniform", 9, 9), [wrong], "exact", seconds=0.05)
+        compare.side_by_side(problems.hard("uniform", 9, 9), [wrong], "exact", seconds=0.05)
     with pytest.raises(AssertionError):
         nothing = Method("exact", lambda cost: np.zeros(len(cost), int))
-        compare.side_by_side(cases.matrix("uniform", 9, 9), [nothing], "exact", seconds=0.05)
+        compare.side_by_side(problems.hard("uniform", 9, 9), [nothing], "exact", seconds=0.05)
 
 
 def test_the_share_is_the_part_of_the_possible_gain(rng):
-    given = cases.from_samples("digits", 20)
+    given = problems.problem("digits", 20)
     near = Method("near", None, exact=False)
     cost, best = given.cost, linear_sum_assignment(given.cost)[1]
     assert compare.judged(given, near, np.arange(20)) == 0
@@ -90,7 +90,7 @@ def test_the_share_is_the_part_of_the_possible_gain(rng):
 
 
 def test_labels_are_held_to_the_optimum_within_them():
-    given = cases.in_classes("photo", 24, 3)
+    given = problems.in_classes("photo", 24, 3)
     assert given.best < given.promised < given.identity
     found = {m.name: compare.judged(given, m, m.solve(given.samples)) for m in peers.LABELLED[:1]}
     assert found["exact, labels"] < 1

@@ -64,13 +64,12 @@ def case_name(family: str, n: int, method: str, rows: int | None = None) -> str:
     return f"{family} n={n} {method}" + (f" of {rows} rows" if rows else "")
 
 
-def same_everywhere(problem: problems.Problem) -> problems.Matrix:
+def same_everywhere(problem: problems.Problem) -> problems.Array:
     """The centred costs, multiplied in float64 and rounded once: processors add float32 products in
     different orders, and the last bits of those decide about a third of some counts."""
-    if problem.family in problems.COST_FAMILIES:
-        return problem.centred
-    drawn = problem.samples
-    wide = problems.centred_cost(drawn.x.double(), drawn.noise.double())
+    if problem.samples is None:
+        return problem.cost
+    wide = problems.centred_cost(*(part.double() for part in problem.samples[:2]))
     return np.ascontiguousarray(wide, np.float32)
 
 
