@@ -17,9 +17,11 @@ REQUIRES = [
 ]
 DEMO = ["matplotlib>=3.8", "pillow>=10", "rich>=13", "scikit-learn>=1.4"]
 TRITON = 'triton>=3.2; platform_system == "Linux"'
+# What bench/ reads results with, and settings.
+TABLES = ["pandas>=2.2", "pydantic>=2.9", "tyro>=0.9"]
 TEST = [
     *("hypothesis>=6.100", "pytest>=8", "pytest-benchmark>=5", "pytest-xdist>=3.8"),
-    *(TRITON, *DEMO),
+    *(TRITON, *DEMO, *TABLES),
 ]
 BENCH = ["POT>=0.9.5", "fastlap>=0.4", "lapcpp>=1.0", "lapjv>=1.3.29", "lapx>=0.11.1", *TEST]
 # The projects that immiscible_fast/adapters speaks to, and what it takes to import them: the set-up
@@ -39,7 +41,7 @@ ADAPTERS_NEED = [
 DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 # What bench/training needs beside the package; nothing of the library does.
 TRAINING = [
-    *DEMO,
+    *(*DEMO, *TABLES),
     *("diffusers>=0.42.1", "mlxtend>=0.23", "tensorboard>=2.15", "torch-fidelity>=0.3"),
     *("torchmetrics>=1.4", "tqdm>=4.60", 'tomli>=2; python_version < "3.11"'),
 ]

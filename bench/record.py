@@ -12,7 +12,6 @@ have more, of what the benches of their time kept.
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 import os
@@ -20,7 +19,6 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -78,33 +76,6 @@ def write(result: Result, path: Path) -> None:
         parts.append(f"  {json.dumps(key)}: {text}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
-
-
-def write_csv(
-    path: Path, names: Sequence[str], rows: list[Row], *, digits: int = 5, append: bool = False
-) -> None:
-    """Rows under the names of their columns; floats are rounded to so many digits."""
-    head = not (append and path.exists())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a" if append else "w", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-        if head:
-            writer.writeheader()
-        writer.writerows(
-            {key: rounded(value, digits) for key, value in row.items()} for row in rows
-        )
-
-
-def read_csv(path: Path) -> list[Row]:
-    """Rows of a CSV; none, if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def rounded(value: Any, digits: int = 5) -> Any:
-    return f"{value:.{digits}g}" if isinstance(value, float) else value
 
 
 def device_facts(kind: str, threads: int) -> dict[str, Any]:

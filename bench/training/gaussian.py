@@ -18,7 +18,6 @@ pool holds back what suits nobody, 512 noises at any time: the last row counts t
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,22 +27,33 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from immiscible_fast import NoisePool, assign_noise, select_noise
+from immiscible_fast import assign_noise
 
-from .. import record
 from . import data
+from .noise import Pairing
 from .settings import Settings
+from .tables import RESULTS, write_csv
 
-RESULTS = record.RESULTS / "training"
 SIZES = (128, 256, 512, 1024)
-PAPER = {128: 1.93, 256: 2.16, 512: 2.32, 1024: 2.44}  # % of the mean distance, CIFAR-10
+PAPER = {  # of the mean distance, by D and n: CIFAR-10
+    ("3072", "128"): "1.93 %",
+    ("3072", "256"): "2.16 %",
+    ("3072", "512"): "2.32 %",
+    ("3072", "1024"): "2.44 %",
+}
 BATCH, NOISES = 64, 8192
 REJECTED = 1e-3  # p below which a test says that noise is not Gaussian
-KINDS = (
-    "plain", "assigned", "assigned within classes",
-    "pool 512, batch 4", "pool 512, batch 4, with those that wait",
-    "best of 4, dot", "best of 4, euclidean", "best of 16, dot",
-)  # fmt: skip
+WAITING = ", with those that wait"
+KINDS = {
+    "plain": Settings(),
+    "assigned": Settings(noise="assigned"),
+    "assigned within classes": Settings(noise="assigned", within="labels"),
+    "pool 512, batch 4": Settings(noise="pool", assign_batch=4),
+    f"pool 512, batch 4{WAITING}": Settings(noise="pool", assign_batch=4),
+    "best of 4, dot": Settings(noise="best-dot"),
+    "best of 4, euclidean": Settings(noise="best-euclidean"),
+    "best of 16, dot": Settings(noise="best-dot", k=16),
+}
 
 
 def predicted(norm: float, square: float, n: int) -> float:
@@ -85,23 +95,21 @@ def given(kind: str, images: Tensor, labels: Tensor, count: int) -> Noises:
     """Noise for ``count`` images drawn in batches."""
     draw = torch.Generator().manual_seed(1)
     index = torch.randint(len(images), (count,), generator=draw)
-    x, classes, mean = images[index], labels[index], images.mean(0)
-    pool = NoisePool(512, generator=draw)
-
-    def take(rows: Tensor) -> Tensor:
-        if kind.startswith("pool"):
-            return torch.cat([pool.take(x[part]) for part in rows.split(4)])
-        if kind.startswith("best of"):
-            k, score = kind.removeprefix("best of ").split(", ")
-            return select_noise(x[rows], int(k), score=score, center=mean, generator=draw)
-        noise = torch.randn(len(rows), x.shape[1], generator=draw)
-        if kind == "plain":
-            return noise
-        return assign_noise(x[rows], noise, labels=None if kind == "assigned" else classes[rows])
-
-    noise = torch.cat([take(rows) for rows in torch.arange(count).split(BATCH)])
-    counted = kind.endswith("wait")
-    waiting = pool.state_dict()["pools"][0]["noise"] if counted else noise[:0]
+    x, classes, settings = images[index], labels[index], KINDS[kind]
+    pairing = Pairing(settings, images.mean(0), draw)
+    found = []
+    for rows in torch.arange(count).split(settings.together):
+        noise = None
+        if settings.noise in ("plain", "assigned"):
+            noise = torch.randn(len(rows), x.shape[1], generator=draw)
+        if settings.noise != "plain":
+            noise = pairing.paired(x[rows], classes[rows], noise, draw)
+        found.append(noise)
+    noise = torch.cat(found)
+    waiting = noise[:0]
+    if kind.endswith(WAITING):
+        (pool,) = pairing.state_dict()["pool"]["pools"]
+        waiting = pool["noise"]
     return Noises(noise, waiting, x, classes)
 
 
@@ -147,31 +155,23 @@ def gaussian(row: dict[str, Any]) -> bool:
     return min(tests) > REJECTED and float(row["mean square of means"]) < 2
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--noises", type=int, default=NOISES)
-    options = parser.parse_args(argv)
+def main(out: Path = RESULTS, sizes: tuple[int, ...] = SIZES, noises: int = NOISES) -> None:
     torch.set_num_threads(1)
     wanted = {"photo patches": Settings(data="patches", size=32), "digits": Settings()}
     distances, moments = [], []
     for name, settings in wanted.items():
-        images = data.load(settings)
-        x = images.take(torch.arange(len(images.pixels))).flatten(1)
-        for row in reduction(x, tuple(options.sizes), options.noises):
+        x = data.load(settings).pixels.flatten(1)
+        for row in reduction(x, sizes, noises):
             distances.append({"data": name, "dim": x.shape[1], **row})
-            print(distances[-1], flush=True)
-    images = data.load(Settings())
-    x = images.pixels.flatten(1)
+    digits = data.load(wanted["digits"])
     for kind in KINDS:
-        row = {"noise": kind, **examine(given(kind, x, images.labels, options.noises), x)}
-        moments.append({"data": "digits", "batch": BATCH, "noises": options.noises, **row})
-        print(moments[-1], flush=True)
-    for name, rows in (("distance", distances), ("gaussian", moments)):
-        record.write_csv(options.out / f"{name}.csv", list(rows[0]), rows, digits=4)
-    return 0
+        row = {"noise": kind, **examine(given(kind, x, digits.labels, noises), x)}
+        moments.append({"data": "digits", "batch": BATCH, "noises": noises, **row})
+    write_csv(out / "distance.csv", distances, float_format="%.4g")
+    write_csv(out / "gaussian.csv", moments, float_format="%.4g")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    import tyro
+
+    tyro.cli(main, description=__doc__)

@@ -13,47 +13,33 @@ Whoever stops it loses the runs under way, and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..record import Row, read_csv, write_csv
 from . import data
-from .evaluate import MEASURES, Judge
-from .gaussian import RESULTS
-from .run import execute, name_of
-from .settings import Settings, from_dict, read_toml
+from .evaluate import MEASURES, Judge, as_bytes
+from .run import execute
+from .settings import Settings, read_toml
+from .tables import RESULTS, read_rows, without_noise, write_csv
 
 SHOWN, SHOWN_STEPS = 16, (1, 4, 16)  # samples that are kept, and their sampling steps
-PAIRED = {  # settings that say which noise there is, and how often
-    *("noise", "assign_batch", "pool", "k", "within", "condition_weight"),
-    *("pair_probability", "fade_from", "pair_above", "seed"),
-}
-OF_IMAGES = ("data", "size", "folder", "output", "inception")  # settings
-FIELDS = ("run", "noise", "train_step", "sampling_steps", *MEASURES, "cpu_seconds")
+OF_IMAGES = {"data", "size", "folder", "output", "inception"}  # settings
+FIELDS = ["run", "noise", "train_step", "sampling_steps", *MEASURES, "cpu_seconds"]
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One run of a grid."""
 
     block: str
     noise: str  # what the page calls it
     settings: Settings
-
-    @property
-    def name(self) -> str:
-        return name_of(self.settings)
 
 
 def cells(path: Path) -> Iterator[Cell]:
@@ -73,17 +59,7 @@ def cells(path: Path) -> Iterator[Cell]:
         for seed, *values in itertools.product(seeds, *vary.values()):
             combined = {**content.get("base", {}), **dict(zip(vary, values, strict=True))}
             for noise, own in content["noise"].items():
-                yield Cell(block, noise, from_dict({**combined, **own, "seed": seed}))
-
-
-def values_of(run: str) -> dict[str, str]:
-    """Settings that are not the default, from the name of a run."""
-    return {} if run == "default" else dict(part.split("=", 1) for part in run.split(" "))
-
-
-def without_noise(run: str) -> str:
-    """What a run has in common with those that differ from it in noise and seed."""
-    return " ".join(f"{key}={value}" for key, value in values_of(run).items() if key not in PAIRED)
+                yield Cell(block, noise, Settings(**{**combined, **own, "seed": seed}))
 
 
 def samples_of(block: str, setting: str, noise: str, folder: Path = RESULTS) -> Path:
@@ -91,100 +67,81 @@ def samples_of(block: str, setting: str, noise: str, folder: Path = RESULTS) -> 
     return folder / "samples" / f"{block}-{digest}.npz"
 
 
-def csv_of(block: str, folder: Path = RESULTS) -> Path:
-    return folder / f"{block}.csv"
-
-
 def missing(found: list[Cell], folder: Path) -> list[Cell]:
     """Cells that their CSVs do not have."""
-    done = {
-        block: {(row["run"], row["noise"]) for row in read_csv(csv_of(block, folder))}
-        for block in {cell.block for cell in found}
-    }
-    return [cell for cell in found if (cell.name, cell.noise) not in done[cell.block]]
+    done = set()
+    for block in {cell.block for cell in found}:
+        rows = read_rows(folder / f"{block}.csv")
+        done |= {(block, *pair) for pair in zip(rows["noise"], rows["run"], strict=True)}
+    return [c for c in found if (c.block, c.noise, c.settings.name) not in done]
 
 
 @lru_cache(maxsize=4)
-def _prepared(settings: Settings) -> tuple[data.Images, Judge]:
+def prepared(settings: Settings) -> tuple[data.Images, Judge]:
     images = data.load(settings)
-    return images, Judge.make(settings, images)
+    return images, Judge(settings, images)
 
 
-def run_cell(cell: Cell, folder: Path = RESULTS) -> list[Row]:
+def run_cell(cell: Cell, folder: Path = RESULTS) -> tuple[Cell, list[dict[str, Any]]]:
     """Train and judge; the rows of its CSV. Of the first seed, some samples are kept, too."""
     settings = cell.settings
-    known = {name: getattr(settings, name) for name in OF_IMAGES}
-    images, judge = _prepared(Settings(**known))
+    images, judge = prepared(Settings(**settings.model_dump(include=OF_IMAGES)))
     began = time.thread_time()
     run = execute(settings, images, judge, keep=False)
-    named = {"run": cell.name, "noise": cell.noise, "cpu_seconds": time.thread_time() - began}
+    spent = time.thread_time() - began
+    named = {"run": settings.name, "noise": cell.noise, "cpu_seconds": spent}
     if settings.seed == 0:
-        path = samples_of(cell.block, without_noise(cell.name), cell.noise, folder)
+        path = samples_of(cell.block, without_noise(settings.name), cell.noise, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        shown = {str(n): run.sample(SHOWN, n)[0] for n in SHOWN_STEPS}
-        levels = {n: ((x.clamp(-1, 1) + 1) * 127.5).round().byte() for n, x in shown.items()}
-        np.savez_compressed(path, **{n: x.numpy() for n, x in levels.items()})
-    return [{**named, **row} for row in run.rows]
+        shown = {str(n): as_bytes(run.sample(SHOWN, n)[0]).numpy() for n in SHOWN_STEPS}
+        np.savez_compressed(path, **shown)
+    return cell, [{**named, **row} for row in run.rows]
 
 
-def run_all(
-    wanted: list[Cell],
-    folder: Path,
-    workers: Executor,
-    jobs: int,
-    seconds: float,
-    advance: Callable[[], Any] = lambda: None,
-) -> int:
+def run_all(wanted: list[Cell], folder: Path, jobs: int, seconds: float) -> int:
     """Run cells, ``jobs`` at once, until all are done or the time is up; how many were done."""
-    limit, done = time.monotonic() + seconds, 0
-    queue, running = iter(wanted), dict[Future[list[Row]], Cell]()
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
 
-    def start() -> None:
-        if time.monotonic() < limit and (cell := next(queue, None)) is not None:
-            running[workers.submit(run_cell, cell, folder)] = cell
-
-    for _ in range(jobs):
-        start()
-    while running:
-        ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in ended:
-            cell = running.pop(future)
-            write_csv(csv_of(cell.block, folder), FIELDS, future.result(), append=True)
-            done += 1
-            advance()
-            start()
+    limit = time.monotonic() + seconds
+    due = itertools.takewhile(lambda cell: time.monotonic() < limit, wanted)
+    workers = Parallel(jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
+    done = 0
+    for cell, rows in tqdm(
+        workers(delayed(run_cell)(cell, folder) for cell in due), total=len(wanted), unit="run"
+    ):
+        write_csv(folder / f"{cell.block}.csv", rows, FIELDS, mode="a")
+        done += 1
     return done
 
 
-def main(argv: list[str] | None = None) -> int:
-    from tqdm import tqdm
+def main(
+    grid: list[Path], /, minutes: float = float("inf"), jobs: int = 1, only: str = "",
+    list: bool = False, out: Path = RESULTS,
+) -> None:  # fmt: skip
+    """Train what is missing.
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("grid", type=Path, nargs="+")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start none later")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each")
-    parser.add_argument("--only", default="", help="blocks with this in their names")
-    parser.add_argument("--list", action="store_true", help="print what is missing, run nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(argv)
-    try:
-        known = [cell for path in options.grid for cell in cells(path)]
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
-    known = [cell for cell in known if options.only in cell.block]
-    wanted = missing(known, options.out)
-    print(f"{len(known) - len(wanted)} of {len(known)} runs are in {options.out}")
-    if options.list:
-        print("\n".join(f"{cell.block}: {cell.noise}: {cell.name}" for cell in wanted))
-        return 0
-    with (
-        ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as workers,
-        tqdm(total=len(wanted), unit="run") as bar,
-    ):
-        seconds = 60 * options.minutes
-        run_all(wanted, options.out, workers, options.jobs, seconds, bar.update)
-    return 0
+    Parameters
+    ----------
+    minutes
+        start none later
+    jobs
+        runs at once, of one thread each
+    only
+        blocks with this in their names
+    list
+        print what is missing, run nothing
+    """
+    known = [cell for path in grid for cell in cells(path) if only in cell.block]
+    wanted = missing(known, out)
+    print(f"{len(known) - len(wanted)} of {len(known)} runs are in {out}")
+    if list:
+        print("\n".join(f"{cell.block}: {cell.noise}: {cell.settings.name}" for cell in wanted))
+    else:
+        run_all(wanted, out, jobs, 60 * minutes)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    import tyro
+
+    tyro.cli(main, description=__doc__)

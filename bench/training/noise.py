@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from immiscible_fast import NoisePool, assign_noise, select_noise
+from immiscible_fast import NoisePool, assign_noise, pairwise_cost, select_noise, solve_assignment
 
 from .settings import Settings
 
@@ -28,13 +28,10 @@ class Pairing:
     """
 
     def __init__(self, settings: Settings, center: Tensor, generator: torch.Generator) -> None:
-        self.settings, self.center = settings, center
-        within = settings.within == "labels"
-        self.pool = (
-            NoisePool(settings.pool, generator=generator, labels=within)
-            if settings.noise == "pool"
-            else None
-        )
+        self.settings, self.center, self.pool = settings, center, None
+        if settings.noise == "pool":
+            options = {"labels": settings.within == "labels", "max_age": settings.max_age}
+            self.pool = NoisePool(settings.pool, generator=generator, **options)
 
     @property
     def steps(self) -> int:
@@ -49,42 +46,38 @@ class Pairing:
         return self.settings.pair_probability * left
 
     def take(
-        self,
-        x: Tensor,
-        labels: Tensor,
-        level: Tensor,
-        progress: float,
-        generator: torch.Generator,
+        self, x: Tensor, labels: Tensor, level: Tensor, progress: float, draw: torch.Generator
     ) -> Tensor:
         """Noise for images (n, c, h, w) of classes (n,) and noise levels (n,) from 0 to 1."""
-        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        noise = torch.randn(x.shape, generator=draw, device=x.device)
         if self.settings.noise == "plain":
             return noise
-        lot = torch.rand(len(x), generator=generator, device=x.device)
+        lot = torch.rand(len(x), generator=draw, device=x.device)
         part = (lot < self.share(progress)) & (level >= self.settings.pair_above)
-        size = self.settings.together if self.settings.noise == "assigned" else len(x)
-        for rows in torch.arange(len(x), device=x.device).split(size):
+        for rows in torch.arange(len(x), device=x.device).split(self.settings.together):
             rows = rows[part[rows]]
             if len(rows):
-                noise[rows] = self._paired(x[rows], labels[rows], noise[rows], generator)
+                noise[rows] = self.paired(x[rows], labels[rows], noise[rows], draw)
         return noise
 
-    def _paired(
-        self, x: Tensor, labels: Tensor, noise: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        settings = self.settings
+    def paired(self, x: Tensor, labels: Tensor, noise: Tensor, draw: torch.Generator) -> Tensor:
+        """Noise for images that are paired together: that which was drawn for them, or other."""
+        settings, center = self.settings, self.center
+        groups = labels if settings.within == "labels" else None
         if self.pool is not None:
-            return self.pool.take(x, labels if settings.within == "labels" else None)
+            return self.pool.take(x, groups)
         if settings.noise.startswith("best-"):
             score = settings.noise.removeprefix("best-")
-            center = self.center
-            return select_noise(x, settings.k, score=score, center=center, generator=generator)
-        if settings.within == "labels":
-            return assign_noise(x, noise, labels=labels)
+            return select_noise(x, settings.k, score=score, center=center, generator=draw)
+        if settings.noise == "surplus":  # the best of twice as many; the rest is thrown away
+            more = torch.randn(x.shape, generator=draw, device=x.device)
+            noise = torch.cat([noise, more])
+            cost = pairwise_cost((x - center).flatten(1), noise.flatten(1), metric="dot")
+            return noise[solve_assignment(cost).index]
         if settings.within == "conditions":
             weight = settings.condition_weight
             return assign_noise(x, noise, conditions=labels, condition_weight=weight)
-        return assign_noise(x, noise)
+        return assign_noise(x, noise, labels=groups)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.pool is None else {"pool": self.pool.state_dict()}

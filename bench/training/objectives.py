@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from immiscible_fast import diffuse
+from immiscible_fast.demo.model import euler_sample
 
 Model = Callable[[Tensor, Tensor], Tensor]  # of what is noised, and of times from 0 to 1
 TIMESTEPS = 1000
@@ -38,10 +39,7 @@ class Flow:
         return (model(x_t, u) - (noise - x)).square().mean()
 
     def sample(self, model: Model, noise: Tensor, steps: int, draw: torch.Generator) -> Tensor:
-        x = noise
-        for step in range(steps):
-            x = x - model(x, x.new_full((len(x),), 1 - step / steps)) / steps
-        return x
+        return euler_sample(model, noise, steps)
 
 
 class Ddpm:
@@ -61,15 +59,14 @@ class Ddpm:
     def sample(self, model: Model, noise: Tensor, steps: int, draw: torch.Generator) -> Tensor:
         x = noise
         times = [round(TIMESTEPS * (1 - step / steps)) - 1 for step in range(steps)]
-        for t, after in zip(times, [*times[1:], None], strict=True):
-            kept = float(self.alphas[t])
-            after_kept = 1.0 if after is None else float(self.alphas[after])
+        kept = [*self.alphas[times].tolist(), 1.0]  # in the end all of the image
+        for k, t in enumerate(times):
             out = model(x, x.new_full((len(x),), (t + 1) / TIMESTEPS))
-            known = math.sqrt(kept) * x if self.v else x / math.sqrt(kept)
-            scale = math.sqrt(1 - kept) / (1 if self.v else math.sqrt(kept))
+            known = math.sqrt(kept[k]) * x if self.v else x / math.sqrt(kept[k])
+            scale = math.sqrt(1 - kept[k]) / (1 if self.v else math.sqrt(kept[k]))
             image = (known - scale * out).clamp(-1, 1)
-            found = (x - math.sqrt(kept) * image) / math.sqrt(1 - kept)
-            x = math.sqrt(after_kept) * image + math.sqrt(1 - after_kept) * found
+            found = (x - math.sqrt(kept[k]) * image) / math.sqrt(1 - kept[k])
+            x = math.sqrt(kept[k + 1]) * image + math.sqrt(1 - kept[k + 1]) * found
         return x
 
 
@@ -121,10 +118,7 @@ class Consistency:
         return x
 
 
-Objective = Flow | Ddpm | Consistency
-
-
-def make_objective(name: str, finest: int) -> Objective:
+def make_objective(name: str, finest: int) -> Flow | Ddpm | Consistency:
     if name == "flow":
         return Flow()
     return Consistency(finest) if name == "consistency" else Ddpm(name == "v")

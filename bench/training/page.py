@@ -5,29 +5,28 @@ python -m bench.training.page            # after runs of bench.training.grid
 
 from __future__ import annotations
 
-import argparse
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from string import Template
 
 import numpy as np
+import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR
 
-from ..record import ROOT, Row, read_csv
+from ..record import ROOT
 from ..tables import markdown
 from . import gaussian, rule
-from .gaussian import RESULTS
-from .grid import Cell, cells, missing, samples_of
+from .grid import cells, missing, samples_of
 from .pictures import write_curves, write_rows_of_samples
-from .settings import from_dict, read_toml
-from .tables import MARKS, NOT_SHOWN, SEEDS, Factor, Group, read_groups
+from .settings import Settings, read_toml
+from .tables import MARKS, NOT_SHOWN, RESULTS, SEEDS, Factor, Group, read_groups
 
 PAGE = ROOT / "docs/evidence.md"
-PICTURES = ROOT / "docs/evidence"
+PICTURES = PAGE.parent / "evidence"
 HERE = Path(__file__).parent
 GRIDS = ("evidence", "map")
 NAMES = {
@@ -37,25 +36,27 @@ NAMES = {
 }
 SHARES = (1 / 4, 1 / 2, 1)  # of the training, for the map's three lengths
 FEW, SOONER = (1, 2, 4, 8), (1, 4, 8)
-OVER = (1, 2, 4, 8, 16, 50)
-CIFAR_DIM = "3072"
+OVER = {n: f"{n} sampling step{'s' * (n > 1)}" for n in (1, 2, 4, 8, 16, 50)}
+NONE = "No comparison has three seeds yet."
 FLOPS, SUSTAINED = 36e9, 1e14  # of a step for an image; of a GPU in a second
 
 
 def render(folder: Path = RESULTS) -> str:
     """The page's text: page.md, with what the CSVs say in the places that it marks."""
     groups = read_groups(folder, known_blocks())
-    moments = read_csv(folder / "gaussian.csv")
+    moments, distances = (
+        pd.read_csv(folder / f"{name}.csv", dtype=str) for name in ("gaussian", "distance")
+    )
     return Template((HERE / "page.md").read_text(encoding="utf-8")).substitute(
-        runs=sum(len(seeds) for group in groups for seeds in group.runs.values()),
+        runs=sum(len(group.rows[["noise", "seed"]].drop_duplicates()) for group in groups),
         summary=_summary(groups),
         rule=rule.table(groups),
         map=_map(groups),
         sooner=_sooner(groups),
         comparisons="\n\n".join(_comparison(group, folder) for group in groups),
-        distances=_distances(read_csv(folder / "distance.csv")),
-        noises=moments[0]["noises"],
-        batch=moments[0]["batch"],
+        distances=_distances(distances),
+        noises=moments["noises"][0],
+        batch=moments["batch"][0],
         rejected=gaussian.REJECTED,
         moments=_moments(moments),
         plans=_plans(),
@@ -70,70 +71,53 @@ def known_blocks() -> list[str]:
 
 def _summary(groups: list[Group]) -> str:
     """How often each kind of noise helped, by sampling steps."""
-    counts: dict[str, dict[int, list[str]]] = {}
-    for group in groups:
-        for noise in group.noises[1:]:
-            for measure in ("pixels", "classifier"):
-                for step, count in group.points:
-                    verdict = group.verdict(noise, (step, count), measure)
-                    if step == group.lengths[-1] and verdict:
-                        counts.setdefault(noise, {}).setdefault(count, []).append(verdict)
-    if not counts:
-        return "No comparison has three seeds yet."
+    counts = Counter(
+        (noise, count, group.verdict(noise, group.lengths[-1], count, measure))
+        for group in groups
+        for noise in group.noises[1:]
+        for measure in ("pixels", "classifier")
+        for count in group.counts(group.lengths[-1])
+    )
     rows = []
-    for noise, found in counts.items():
-        tallies = [[found.get(n, []).count(v) for v in (HELPED, UNCLEAR, HURT)] for n in OVER]
+    for noise in dict.fromkeys(noise for noise, _, verdict in counts if verdict):
+        tallies = [[counts[noise, n, v] for v in (HELPED, UNCLEAR, HURT)] for n in OVER]
         rows.append([noise, *(" / ".join(map(str, t)) if any(t) else "" for t in tallies)])
-    return markdown(["noise", *map(_steps, OVER)], rows)
-
-
-def _steps(count: int) -> str:
-    return f"{count} sampling step{'s' * (count > 1)}"
+    return markdown(["noise", *OVER.values()], rows) if rows else NONE
 
 
 def _map(groups: list[Group]) -> str:
     rows = []
     for group in groups:
-        lengths = _three(group)
+        last = group.lengths[-1]
+        lengths = [min(group.lengths, key=lambda k: abs(k - share * last)) for share in SHARES]
         for noise in group.noises[1:]:
             row = [group.title, noise, str(len(group.seeds(noise)))]
             for count in OVER:
-                steps = lengths if count in FEW else lengths[-1:]
-                row.append(" / ".join(_ratio(group, noise, (step, count)) for step in steps))
+                steps = lengths if count in FEW else [last]
+                row.append(" / ".join(_ratio(group, noise, step, count) for step in steps))
             rows.append(row)
-    return markdown(["setting", "noise", "seeds", *map(_steps, OVER)], rows)
+    return markdown(["setting", "noise", "seeds", *OVER.values()], rows)
 
 
-def _three(group: Group) -> list[int]:
-    """The judged training steps next to the three lengths."""
-    last = group.lengths[-1]
-    return [min(group.lengths, key=lambda step: abs(step - share * last)) for share in SHARES]
+def _ratio(group: Group, *point: str | int) -> str:
+    ratio = group.ratio(*point, "pixels")
+    return "" if np.isnan(ratio) else f"{ratio:.2f}{_mark(group, *point, 'pixels')}"
 
 
-def _ratio(group: Group, noise: str, point: tuple[int, int]) -> str:
-    ratio = group.ratio(noise, point, "pixels")
-    return "" if ratio is None else f"{ratio:.2f}{_mark(group, noise, point, 'pixels')}"
-
-
-def _mark(group: Group, noise: str, point: tuple[int, int], measure: str) -> str:
-    verdict = group.verdict(noise, point, measure)
-    return MARKS[verdict] if verdict else ""
+def _mark(group: Group, *point: str | int) -> str:
+    return MARKS.get(group.verdict(*point), "")
 
 
 def _sooner(groups: list[Group]) -> str:
-    rows = []
-    for group in groups:
-        for noise in group.noises[1:]:
-            if noise.startswith("best") or len(group.seeds(noise)) < SEEDS:
-                continue
-            row = [group.title, noise]
-            for best in (False, True):
-                row += [_factor(group.factors(noise, n, "pixels", best)) for n in SOONER]
-            rows.append(row)
-    if not rows:
-        return "No comparison has three seeds yet."
+    rows = [
+        [group.title, noise]
+        + [_factor(group.factors(noise, n, "pixels", b)) for b in (False, True) for n in SOONER]
+        for group in groups
+        for noise in group.noises[1:]
+        if not noise.startswith("best") and len(group.seeds(noise)) >= SEEDS
+    ]
     head = [f"to its {what}, {n}" for what in ("end", "best") for n in SOONER]
-    return markdown(["setting", "noise", *head], rows)
+    return markdown(["setting", "noise", *head], rows) if rows else NONE
 
 
 def _factor(found: list[Factor]) -> str:
@@ -147,16 +131,15 @@ def _factor(found: list[Factor]) -> str:
 
 def _comparison(group: Group, folder: Path) -> str:
     last = group.lengths[-1]
-    counts = [count for step, count in group.points if step == last]
+    counts = group.counts(last)
     parts = [f"### {group.title}, {last} training steps"]
     for measure, what in NAMES.items():
         rows = []
         for noise in group.noises:
-            found = [group.values(noise, (last, count), measure) for count in counts]
-            marks = [_mark(group, noise, (last, count), measure) for count in counts]
+            found = [group.pairs(noise, last, count, measure)["ours"] for count in counts]
             if all(map(len, found)):
-                cells_ = [_mean(*pair) for pair in zip(found, marks, strict=True)]
-                rows.append([noise, str(len(found[0])), *cells_])
+                marks = [_mark(group, noise, last, count, measure) for count in counts]
+                rows.append([noise, str(len(found[0])), *map(_mean, found, marks)])
         if rows:
             parts.append(f"{what}, by sampling steps (mean ± standard deviation of the seeds):")
             parts.append(markdown(["noise", "seeds", *map(str, counts)], rows))
@@ -167,22 +150,21 @@ def _comparison(group: Group, folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _mean(values: NDArray[np.float64], mark: str) -> str:
-    spread = f" ± {values.std(ddof=1):.2g}" if len(values) > 1 else ""
+def _mean(values: pd.Series, mark: str) -> str:
+    spread = f" ± {values.std():.2g}" if len(values) > 1 else ""
     return f"{values.mean():.3g}{spread}{mark and f' **{mark}**'}"
 
 
 def kept_samples(group: Group, folder: Path) -> dict[str, Tensor]:
     """Samples (k, c, h, w) in [-1, 1] by noise and sampling steps, as rows of a picture."""
-    setting = " ".join(f"{key}={value}" for key, value in group.setting.items())
-    found = {}
-    for noise in group.noises:
-        path = samples_of(group.block, setting, noise, folder)
-        if path.exists():
-            for count, levels in np.load(path).items():
-                found[count, noise] = torch.from_numpy(levels).float() / 127.5 - 1
-    order = sorted(found, key=lambda key: int(key[0]))
-    return {f"{noise}: {count}": found[count, noise] for count, noise in order}
+    paths = {noise: samples_of(group.block, group.name, noise, folder) for noise in group.noises}
+    found = {noise: np.load(path) for noise, path in paths.items() if path.exists()}
+    counts = sorted({n for kept in found.values() for n in kept}, key=int)
+    return {
+        f"{noise}: {n}": torch.from_numpy(kept[n]).float() / 127.5 - 1
+        for n in counts
+        for noise, kept in found.items()
+    }
 
 
 def picture(group: Group) -> str:
@@ -190,30 +172,26 @@ def picture(group: Group) -> str:
     return "-".join([group.block, *more]) + ".png"
 
 
-def _distances(found: list[Row]) -> str:
+def _distances(found: pd.DataFrame) -> str:
     rows = []
-    for row in found:
+    for row in found.to_dict("records"):
         shares = [f"{float(row[key]):.2f} %" for key in ("distance", "theory", "squared")]
-        paper = gaussian.PAPER.get(int(row["n"])) if row["dim"] == CIFAR_DIM else None
-        rows.append([row["data"], row["dim"], row["n"], *shares, f"{paper} %" if paper else ""])
+        paper = gaussian.PAPER.get((row["dim"], row["n"]), "")
+        rows.append([row["data"], row["dim"], row["n"], *shares, paper])
     head = ["images", "D", "n", "removed", "at most", "of the squared distance", "paper"]
     return markdown(head, rows)
 
 
-def _moments(found: list[Row]) -> str:
-    keys = [key for key in found[0] if key not in ("data", "batch", "noises", "noise")]
-    rows = []
-    for row in found:
-        passed = "yes" if gaussian.gaussian(row) else "**no**"
-        rows.append([row["noise"], *(row[key] for key in keys), passed])
-    return markdown(["noise", *keys, "Gaussian"], rows)
+def _moments(found: pd.DataFrame) -> str:
+    shown = found.drop(columns=["data", "batch", "noises"])
+    passed = ["yes" if gaussian.gaussian(row) else "**no**" for row in found.to_dict("records")]
+    return markdown([*shown, "Gaussian"], shown.assign(passed=passed).to_numpy().tolist())
 
 
 def _plans() -> str:
     rows = []
     for path in sorted((HERE / "plans").glob("*.toml")):
-        values = read_toml(path)
-        settings = from_dict(values)
+        settings = Settings(**read_toml(path))
         hours = FLOPS * settings.batch * settings.steps / SUSTAINED / 3600
         told = f"{hours:.0f}" if settings.model == "diffusers" else "minutes"
         rows.append([f"`python -m bench.training.run {path.relative_to(ROOT)}`", told])
@@ -223,7 +201,7 @@ def _plans() -> str:
 def _missing(folder: Path) -> str:
     lines = []
     for grid in GRIDS:
-        known: list[Cell] = list(cells(HERE / f"{grid}.toml"))
+        known = list(cells(HERE / f"{grid}.toml"))
         left = len(missing(known, folder))
         lines.append(
             f"- {grid}.toml: {len(known) - left} of {len(known)} runs are done; `python -m "
@@ -232,21 +210,15 @@ def _missing(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.training.page", description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    options = parser.parse_args(argv)
-    pictures = options.page.parent / PICTURES.name
-    pictures.mkdir(parents=True, exist_ok=True)
-    for group in read_groups(options.results, known_blocks()):
-        write_curves(group, pictures / picture(group))
-        if rows := kept_samples(group, options.results):
-            write_rows_of_samples(rows, pictures / f"samples-{picture(group)}")
-    options.page.write_text(render(options.results), encoding="utf-8")
-    print(options.page)
-    return 0
+def main() -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for group in read_groups(RESULTS, known_blocks()):
+        write_curves(group, PICTURES / picture(group))
+        if rows := kept_samples(group, RESULTS):
+            write_rows_of_samples(rows, PICTURES / f"samples-{picture(group)}")
+    PAGE.write_text(render(), encoding="utf-8")
+    print(PAGE)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -34,23 +34,16 @@ def write_rows_of_samples(rows: dict[str, Tensor], path: Path) -> None:
 def write_curves(group: Group, path: Path) -> None:
     """Distance of pixels against training steps, for each kind of noise; bands from the least to
     the most of the seeds."""
-    counts = sorted({n for step, n in group.points if step == group.lengths[0]})
+    counts = group.counts(group.lengths[0])
     figure = paper(3.2 * len(counts) + 0.8, 3.4)
-    first = None
-    for k, count in enumerate(counts):
-        axes = figure.add_subplot(1, len(counts), k + 1, sharey=first)
-        first = first or axes
+    every = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for axes, count in zip(every, counts, strict=True):
         for noise, colour in zip(group.noises, itertools.cycle(COLOURS)):
-            values = {
-                step: group.values(noise, (step, count), "pixels")
-                for step in group.lengths
-                if (step, count) in group.points
-            }
-            steps = [step for step, found in values.items() if len(found)]
-            mean = [values[step].mean() for step in steps]
-            low, high = ([getattr(values[s], kind)() for s in steps] for kind in ("min", "max"))
-            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(steps, mean, color=colour, marker="o", markersize=3, label=noise)
+            seeds = group.table("pixels")[noise].xs(count, level="sampling_steps").dropna()
+            found = seeds.groupby("train_step").agg(["min", "mean", "max"])
+            axes.fill_between(found.index, found["min"], found["max"], color=colour, alpha=0.15,
+                              linewidth=0)  # fmt: skip
+            axes.plot(found["mean"], color=colour, marker="o", markersize=3, label=noise)
         axes.set(xscale="log", yscale="log", xlabel="training steps")
         axes.xaxis.set_major_locator(FixedLocator(group.lengths[-1::-2]))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -58,9 +51,10 @@ def write_curves(group: Group, path: Path) -> None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{count} sampling step{'s' * (count > 1)}", fontsize=10)
+        axes.tick_params(labelleft=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7)
-    first.set_ylabel("Fréchet distance of pixels")
+    every[0].set_ylabel("Fréchet distance of pixels")
     figure.tight_layout()
     figure.savefig(path, dpi=80)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR
 
@@ -13,19 +13,17 @@ HELD_OUT = "held-out"  # what the names of blocks begin with that nobody looked 
 MEASURES = ("pixels", "classifier")
 
 
-@dataclass(frozen=True)
-class Clause:
+class Clause(NamedTuple):
     """What becomes of samples at the end of a training with assigned noise, or a pool's."""
 
     said: str
-    objectives: frozenset[str]
+    objectives: tuple[str, ...]
     across: bool  # whether noise crosses classes that the model is told
     verdict: str
     sampling_steps: tuple[int, ...]
 
     def holds_for(self, group: Group, noise: str) -> bool:
-        how = group.how[noise]
-        told = "conditional" in group.setting
+        how, told = group.how(noise), "conditional" in group.setting
         return (
             how.get("noise") in ("assigned", "pool")
             and group.setting.get("objective", "flow") in self.objectives
@@ -36,7 +34,7 @@ class Clause:
         """Verdicts as the clause says, neither, and the opposite: of each distance of each
         comparison that has one."""
         found = [
-            group.verdict(noise, (group.lengths[-1], count), measure)
+            group.verdict(noise, group.lengths[-1], count, measure)
             for group in groups
             for noise in group.noises[1:]
             if self.holds_for(group, noise)
@@ -44,28 +42,21 @@ class Clause:
             for measure in MEASURES
         ]
         opposite = HURT if self.verdict == HELPED else HELPED
-        right, neither, wrong = (found.count(v) for v in (self.verdict, UNCLEAR, opposite))
-        return right, neither, wrong
+        return found.count(self.verdict), found.count(UNCLEAR), found.count(opposite)
 
 
 RULE = (
     Clause(
         "Flow matching or v-prediction, noise within classes if the model is told the class: "
         "better with 1 to 8 sampling steps",
-        *(frozenset({"flow", "v"}), False, HELPED, (1, 2, 4, 8)),
+        *(("flow", "v"), False, HELPED, (1, 2, 4, 8)),
     ),
-    Clause(
-        "The same with 16 sampling steps: better",
-        *(frozenset({"flow", "v"}), False, HELPED, (16,)),
-    ),
+    Clause("The same with 16 sampling steps: better", ("flow", "v"), False, HELPED, (16,)),
     Clause(
         "Told the class, and noise crosses classes: worse with 4 sampling steps or more",
-        *(frozenset({"flow", "v"}), True, HURT, (4, 8, 16, 50)),
+        *(("flow", "v"), True, HURT, (4, 8, 16, 50)),
     ),
-    Clause(
-        "Predicting epsilon: worse with 50 sampling steps",
-        *(frozenset({"epsilon"}), False, HURT, (50,)),
-    ),
+    Clause("Predicting epsilon: worse with 50 sampling steps", ("epsilon",), False, HURT, (50,)),
 )
 
 

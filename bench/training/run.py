@@ -15,60 +15,35 @@ import copy
 import hashlib
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..record import Row, rounded, write_csv
+from immiscible_fast.demo.train import move_average
+
 from . import data
-from .evaluate import CHUNK, MEASURES, Judge
+from .evaluate import CHUNK, MEASURES, Judge, write_whole
 from .models import make_model
 from .noise import Pairing
-from .objectives import Model, make_objective
+from .objectives import make_objective
 from .settings import Settings, parse
 
 IMAGES, NOISE, JUDGED, POOL, RESAMPLED = range(5)  # what random numbers are for
 LOG_EVERY = 50
 SHOWN = 24
-ELSEWHERE = {  # settings that change where and how, not what comes out
-    *("folder", "output", "threads", "device", "precision", "tensorboard", "save_every"),
-    *("sampling_steps", "last_only", "judge_at", "inception"),
-}
 STATEFUL = ("model", "average", "optimizer", "pairing")
-
-
-class Window(NamedTuple):
-    """What some optimizer steps train on, (steps, batch, ...)."""
-
-    x: Tensor
-    noise: Tensor
-    level: Tensor
-    labels: Tensor
 
 
 def keyed(seed: int, *what: int, device: Any = "cpu") -> torch.Generator:
     """A generator for one purpose at one step: what is drawn there depends on nothing before."""
     (state,) = np.random.SeedSequence([seed, *what]).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
-
-
-def name_of(settings: Settings) -> str:
-    """What tells this run from others: settings that are not the default, ``key=value``."""
-    told = {
-        field.name: (getattr(settings, field.name), field.default) for field in fields(Settings)
-    }
-    parts = [f"{k}={v}" for k, (v, default) in told.items() if k not in ELSEWHERE and v != default]
-    return " ".join(parts) or "default"
-
-
-def heard(net: nn.Module, labels: Tensor | None) -> Model:
-    """The model, told the classes."""
-    return lambda x, t: net(x, t, labels)
 
 
 class Run:
@@ -87,34 +62,32 @@ class Run:
         self.objective = make_objective(settings.objective, settings.finest)
         pool = keyed(settings.seed, POOL, device=self.device)
         self.pairing = Pairing(settings, images.some().mean(0).to(self.device), pool)
-        self.step, self.rows = 0, list[Row]()
-        self._window: tuple[int, Window] | None = None
+        self.step, self.rows = 0, list[dict[str, Any]]()
+        self._window: tuple[int, list[Tensor]] | None = None
 
     @property
     def folder(self) -> Path:
         settings = self.settings
-        digest = hashlib.sha256(name_of(settings).encode()).hexdigest()[:10]
+        digest = hashlib.sha256(settings.name.encode()).hexdigest()[:10]
         return settings.output / f"{settings.data}-{settings.objective}-{settings.noise}-{digest}"
 
-    def window(self, number: int) -> Window:
-        """The batches of the steps that have their noise found at once. Images, times and classes
-        of a step depend on the seed alone, so that all kinds of noise see the same."""
+    def window(self, number: int) -> list[Tensor]:
+        """Images, noise, levels and classes, (steps, batch, ...), of steps whose noise is found at
+        once. All but the noise follows from step and seed, so that all kinds of noise see the same.
+        """
         settings, steps = self.settings, self.pairing.steps
         drawn = []
         for step in range(number * steps, (number + 1) * steps):
             draw, size = keyed(settings.seed, IMAGES, step), (settings.batch,)
             index = torch.randint(len(self.images.labels), size, generator=draw)
-            drawn.append(
-                (index, torch.rand(size, generator=draw), torch.rand(size, generator=draw))
-            )
+            drawn.append((index, *(torch.rand(size, generator=draw) for _ in range(2))))
         index, level, lot = (torch.cat(part).to(self.device) for part in zip(*drawn, strict=True))
         x, labels = self.images.take(index), self.images.labels[index]
         if settings.flip:
             x = torch.where(lot[:, None, None, None] < 0.5, x.flip(3), x)
         draw = keyed(settings.seed, NOISE, number, device=self.device)
         noise = self.pairing.take(x, labels, level, number * steps / settings.steps, draw)
-        parts = (x, noise, level, labels)
-        return Window(*(part.reshape(steps, settings.batch, *part.shape[1:]) for part in parts))
+        return [part.unflatten(0, (steps, -1)) for part in (x, noise, level, labels)]
 
     def train_step(self) -> Tensor:
         """One optimizer step; its loss, on the device."""
@@ -124,7 +97,7 @@ class Run:
             self._window = number, self.window(number)
         x, noise, level, labels = (part[place] for part in self._window[1])
         self.optimizer.param_groups[0]["lr"] = self.rate()
-        model = heard(self.model.train(), labels if settings.conditional else None)
+        model = partial(self.model.train(), labels=labels if settings.conditional else None)
         with self.cast():
             loss = self.objective.loss(model, x, noise, level, self.step / settings.steps)
         self.optimizer.zero_grad()
@@ -133,10 +106,7 @@ class Run:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.optimizer.step()
         self.step += 1
-        decay = min(settings.ema, self.step / (self.step + 9))  # or the first weights would linger
-        with torch.no_grad():
-            slow, fast = list(self.average.parameters()), list(self.model.parameters())
-            torch._foreach_lerp_(slow, fast, 1 - decay)
+        move_average(self.average, self.model, self.step, settings.ema)
         return loss.detach()
 
     def rate(self) -> float:
@@ -145,11 +115,11 @@ class Run:
         cosine = (1 + np.cos(np.pi * self.step / settings.steps)) / 2
         return float(settings.lr * warm * (cosine if settings.rate == "cosine" else 1))
 
-    def cast(self) -> AbstractContextManager[Any]:
+    def cast(self) -> torch.autocast:
         """Products in bfloat16 where that is wanted; weights and sums stay in float32."""
         wanted, kind = self.settings.precision, self.device.type
         low = wanted == "bfloat16" or (wanted == "auto" and kind == "cuda")
-        return torch.autocast(kind, torch.bfloat16) if low else nullcontext()
+        return torch.autocast(kind, torch.bfloat16, enabled=low)
 
     @torch.no_grad()
     def sample(self, count: int, steps: int) -> tuple[Tensor, Tensor | None]:
@@ -160,7 +130,7 @@ class Run:
         labels = self.images.labels[index] if self.settings.conditional else None
         again, out = keyed(self.settings.seed, RESAMPLED, device=self.device), []
         for rows in torch.arange(count, device=self.device).split(CHUNK):
-            model = heard(self.average, None if labels is None else labels[rows])
+            model = partial(self.average, labels=None if labels is None else labels[rows])
             with self.cast():
                 out.append(self.objective.sample(model, noise[rows], steps, again))
         return torch.cat(out).float().cpu(), labels
@@ -173,11 +143,8 @@ class Run:
 
     def save(self) -> None:
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
-        state |= {"name": name_of(self.settings), "step": self.step, "rows": self.rows}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / "checkpoint.part"
-        torch.save(state, part)
-        part.replace(self.folder / "checkpoint.pt")
+        state |= {"name": self.settings.name, "step": self.step, "rows": self.rows}
+        write_whole(state, self.folder / "checkpoint.pt")
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one of this run."""
@@ -185,8 +152,6 @@ class Run:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["name"] != name_of(self.settings):
-            raise ValueError(f"output must be a folder without another run's {path}")
         self.step, self.rows = state["step"], state["rows"]
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
@@ -195,11 +160,13 @@ class Run:
         """results.csv, and samples.png with a line for each number of sampling steps."""
         from .pictures import write_rows_of_samples
 
-        names = ("train_step", "sampling_steps", *MEASURES)
-        write_csv(self.folder / "results.csv", names, self.rows)
+        self.table().to_csv(self.folder / "results.csv", index=False, float_format="%.5g")
         counts = self.settings.counts_after(self.settings.judged_after[-1])
         rows = {f"{n} steps": self.sample(SHOWN, n)[0] for n in counts}
         write_rows_of_samples(rows, self.folder / "samples.png")
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=["train_step", "sampling_steps", *MEASURES])
 
 
 def execute(
@@ -228,7 +195,7 @@ def execute(
         last = run.step == settings.steps
         value = float(loss) if run.step % LOG_EVERY == 0 or last else None
         if value is not None and not np.isfinite(value):
-            raise RuntimeError(f"the loss is {value} after {run.step} steps of {name_of(settings)}")
+            raise RuntimeError(f"the loss is {value} after {run.step} steps of {settings.name}")
         if run.step in settings.judged_after:
             run.judge(judge)
         on_step(run, value)
@@ -245,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = parse(argv, prog="python -m bench.training.run", description=__doc__)
     try:
         images = data.load(settings)
-        judge = Judge.make(settings, images)
+        judge = Judge(settings, images)
         if settings.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
     except (FileNotFoundError, ModuleNotFoundError) as error:
@@ -254,27 +221,23 @@ def main(argv: list[str] | None = None) -> int:
     folder = Run(settings, images).folder
     folder.mkdir(parents=True, exist_ok=True)
     board = SummaryWriter(str(folder)) if settings.tensorboard else None
-    print(f"{name_of(settings)}\n{folder}")
+    print(f"{settings.name}\n{folder}")
     with (folder / "log.csv").open("a") as log, tqdm(total=settings.steps, unit="step") as bar:
 
         def on_step(run: Run, loss: float | None) -> None:
             bar.update(run.step - bar.n)
             if loss is not None:
-                bar.set_postfix(loss=f"{loss:.4f}")
                 log.write(f"{run.step},{loss:.5g}\n")
                 if board:
                     board.add_scalar("loss", loss, run.step)
 
-        rows = execute(settings, images, judge, on_step).rows
-    for row in rows:
-        print(", ".join(f"{key} {rounded(value)}" for key, value in row.items()))
-        for measure in row.keys() & set(MEASURES) if board else ():
-            tag = f"{measure}/{row['sampling_steps']} sampling steps"
-            board.add_scalar(tag, row[measure], row["train_step"])
-    if board:
-        board.close()
+        run = execute(settings, images, judge, on_step)
+    print(run.table().to_string(index=False))
+    for row in run.rows if board else ():
+        measured = {measure: row[measure] for measure in MEASURES if measure in row}
+        board.add_scalars(f"{row['sampling_steps']} sampling steps", measured, row["train_step"])
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal
+
+import tyro
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-CHOICES = {
-    "data": ("digits", "mnist", "patches", "cifar10", "celeba", "tiny-imagenet"),
-    "model": ("mlp", "unet", "diffusers"),
-    "objective": ("flow", "epsilon", "v", "consistency"),
-    "noise": ("plain", "assigned", "pool", "best-dot", "best-euclidean"),
-    "within": ("batch", "labels", "conditions"),
-    "rate": ("constant", "cosine"),
-    "precision": ("auto", "float32", "bfloat16"),
-    "device": ("auto", "cpu", "cuda"),
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+ELSEWHERE = {  # settings that change where and how, not what comes out
+    *("folder", "output", "threads", "device", "precision", "tensorboard", "save_every"),
+    *("sampling_steps", "last_only", "judge_at", "inception"),
 }
-RANGES = (
-    ("width pool k batch steps threads save_every", 1, None),
-    ("assign_batch warmup seed condition_weight clip", 0, None),
-    ("pair_probability fade_from pair_above ema", 0, 1),
-    ("judged", 2, None),
-    ("size", 4, None),
-    ("finest", 10, None),
-)
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """One training run.
 
     Raises
@@ -44,76 +32,76 @@ class Settings:
         If a value is out of range, naming the setting, what it got and what it wants.
     """
 
-    data: str = "digits"
+    data: Literal["digits", "mnist", "patches", "cifar10", "celeba", "tiny-imagenet"] = "digits"
     folder: Path | None = None  # of the files of cifar10, celeba, tiny-imagenet
-    size: int = 8  # pixels to a side of photo patches
+    size: Annotated[int, Field(ge=4)] = 8  # pixels to a side of photo patches
     flip: bool = False  # images left to right, each with probability 1/2
-    model: str = "mlp"
-    width: int = 256  # hidden units of the MLP, channels of a UNet's first level
+    model: Literal["mlp", "unet", "diffusers"] = "mlp"
+    width: Count = 256  # hidden units of the MLP, channels of a UNet's first level
     conditional: bool = False  # whether the model is told the class
-    objective: str = "flow"
-    finest: int = 40  # noise levels at the end of consistency training
-    noise: str = "plain"
-    assign_batch: int = 0  # images that are assigned together; 0: those of one optimizer step
-    pool: int = 512  # noises that wait in the pool
-    k: int = 4  # of best-of-k
-    within: str = "batch"  # "labels": noise stays in its class; "conditions": at a price
-    condition_weight: float = 1.0  # of that price, in squared pixel units
-    pair_probability: float = 1.0  # with which an image takes part in the pairing
-    fade_from: float = 1.0  # share of the training after which that probability falls, to 0
-    pair_above: float = 0.0  # share of all noise levels below which images take no part
-    batch: int = 64
-    steps: int = 1000
-    lr: float = 1e-3
-    rate: str = "constant"
-    warmup: int = 0
-    clip: float = 0.0  # norm of the gradient, 0: as it is
-    ema: float = 0.995
-    seed: int = 0
-    precision: str = "auto"  # auto: bfloat16 on a GPU
-    device: str = "auto"
-    threads: int = 1
-    judged: int = 2000  # samples that are compared with the images
-    sampling_steps: tuple[int, ...] = (1, 2, 4, 8, 16, 50)
+    objective: Literal["flow", "epsilon", "v", "consistency"] = "flow"
+    finest: Annotated[int, Field(ge=10)] = 40  # noise levels at the end of consistency training
+    noise: Literal["plain", "assigned", "pool", "best-dot", "best-euclidean", "surplus"] = "plain"
+    assign_batch: Annotated[int, Field(ge=0)] = (
+        0  # images assigned together; 0: an optimizer step's
+    )
+    pool: Count = 512  # noises that wait in the pool
+    max_age: Count | None = None  # images that a noise waits there at most
+    k: Count = 4  # of best-of-k
+    within: Literal["batch", "labels", "conditions"] = "batch"  # in its class; or that at a price
+    condition_weight: Amount = 1.0  # of that price, in squared pixel units
+    pair_probability: Share = 1.0  # with which an image takes part in the pairing
+    fade_from: Share = 1.0  # share of the training after which that probability falls, to 0
+    pair_above: Share = 0.0  # share of all noise levels below which images take no part
+    batch: Count = 64
+    steps: Count = 1000
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    rate: Literal["constant", "cosine"] = "constant"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    clip: Amount = 0.0  # norm of the gradient, 0: as it is
+    ema: Share = 0.995
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = 1
+    judged: Annotated[int, Field(ge=2)] = 2000  # samples that are compared with the images
+    sampling_steps: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 50)
     last_only: int = 16  # sampling steps from which on only the trained model is judged
-    judge_at: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)  # of the steps
+    judge_at: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
+        *(1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0),
+    )  # shares of the steps after which the model is judged
     inception: Path | None = None  # torch-fidelity's weights, for FID
-    save_every: int = 1000  # steps from one checkpoint to the next
+    save_every: Count = 1000  # steps from one checkpoint to the next
     tensorboard: bool = False
     output: Path = Path("output/training")
 
-    def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
-                )
-        for names, least, most in RANGES:
-            for name in names.split():
-                value = getattr(self, name)
-                if not (value >= least and (most is None or value <= most)):
-                    wanted = f"at least {least}" if most is None else f"from {least} to {most}"
-                    raise ValueError(f"{name} must be {wanted}, got {value}")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
-        if not self.sampling_steps or min(self.sampling_steps) < 1:
-            raise ValueError(f"sampling_steps must be 1 or more each, got {self.sampling_steps}")
-        if not self.judge_at or min(self.judge_at) <= 0 or max(self.judge_at) > 1:
-            raise ValueError(f"judge_at must be shares above 0, up to 1, got {self.judge_at}")
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
         larger, smaller = sorted((self.together, self.batch), reverse=True)
         if larger % smaller:
             raise ValueError(
                 f"assign_batch must divide batch, {self.batch}, or be a multiple of it, got "
                 f"{self.assign_batch}"
             )
-        if self.within == "conditions" and self.noise != "assigned":
-            raise ValueError(f"within must be batch or labels for noise {self.noise!r}")
-        if self.within == "labels" and self.noise not in ("assigned", "pool"):
-            raise ValueError(f"within must be batch for noise {self.noise!r}, got 'labels'")
+        allowed = {"assigned": ("batch", "labels", "conditions"), "pool": ("batch", "labels")}
+        wanted = allowed.get(self.noise, ("batch",))
+        if self.within not in wanted:
+            raise ValueError(
+                f"within must be one of {', '.join(wanted)} for noise {self.noise!r}, got "
+                f"{self.within!r}"
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """What tells this run from others: settings that are not the default, ``key=value``."""
+        fields = type(self).model_fields
+        parts = [f"{k}={v}" for k, v in self if k not in ELSEWHERE and v != fields[k].default]
+        return " ".join(parts) or "default"
 
     @property
     def together(self) -> int:
-        """Images that are assigned together."""
+        """Images that are paired together."""
         return self.assign_batch or self.batch
 
     @property
@@ -127,64 +115,17 @@ class Settings:
         return tuple(n for n in self.sampling_steps if last or n < self.last_only)
 
 
-HINTS = get_type_hints(Settings)
-
-
-def from_dict(values: dict[str, Any], **over: Any) -> Settings:
-    """Settings of a TOML table, with some values in their place.
-
-    Raises
-    ------
-    ValueError
-        If there is no such setting, or a value has another type.
-    """
-    found = {}
-    for name, value in {**values, **over}.items():
-        if name not in HINTS:
-            raise ValueError(f"settings must be of {', '.join(HINTS)}, got {name!r}")
-        found[name] = _typed(name, value)
-    return Settings(**found)
-
-
-def _typed(name: str, value: Any) -> Any:
-    wanted = HINTS[name]
-    if wanted in (Path, Path | None):
-        return None if value is None else Path(value)
-    if wanted == tuple[int, ...] or wanted == tuple[float, ...]:
-        kind = int if wanted == tuple[int, ...] else float
-        return tuple(kind(entry) for entry in value)
-    if wanted is float and type(value) is int:
-        return float(value)
-    if type(value) is not wanted:
-        raise ValueError(f"{name} must be {wanted.__name__}, got {value!r}")
-    return value
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return tomllib.load(file)
 
 
-def parse(argv: list[str] | None, **described: Any) -> Settings:
+def parse(argv: list[str], **described: Any) -> Settings:
     """Settings of the command line: a TOML file, if one is named, and flags that override it."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(formatter_class=raw, **described)
-    parser.add_argument("config", type=Path, nargs="?", help="TOML file of settings")
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    for name, kind in HINTS.items():
-        flag, told = f"--{name.replace('_', '-')}", f"default: {defaults[name]}"
-        options: dict[str, Any] = {"default": None, "help": told, "dest": name}
-        if kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        elif kind in (tuple[int, ...], tuple[float, ...]):
-            options |= {"nargs": "+", "type": int if kind == tuple[int, ...] else float}
-        else:
-            options |= {"type": Path if kind == Path | None else kind, "choices": CHOICES.get(name)}
-        parser.add_argument(flag, **options)
-    given = vars(parser.parse_args(argv))
-    config = given.pop("config")
+    plan, flags = {}, argv
     try:
-        values = read_toml(config) if config else {}
-        return from_dict(values, **{key: v for key, v in given.items() if v is not None})
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+        if argv and argv[0].endswith(".toml"):
+            plan, flags = read_toml(Path(argv[0])), argv[1:]
+        return tyro.cli(Settings, args=flags, default=Settings(**plan), **described)
+    except (OSError, ValidationError) as error:
+        sys.exit(str(error))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from immiscible_fast.demo.report import HELPED, HURT, UNCLEAR, verdict_on
 
-from ..record import read_csv
-from .grid import values_of, without_noise
+from .. import record
 
+RESULTS = record.RESULTS / "training"
 PLAIN = "plain"
+PAIRED = {  # settings that say which noise there is, and how often
+    *("noise", "assign_batch", "pool", "k", "within", "condition_weight"),
+    *("pair_probability", "fade_from", "pair_above", "seed"),
+}
 LEAD = {"data": "digits", "model": "mlp", "objective": "flow"}  # what a title starts with
 NOT_SHOWN = {"judged", "steps"}
 WORDS = {
@@ -24,9 +27,27 @@ WORDS = {
 }  # fmt: skip
 MARKS = {HELPED: "+", UNCLEAR: "=", HURT: "-"}
 SEEDS = 3  # from which on there is a verdict
-Point = tuple[int, int]  # training step, sampling steps
 Factor = tuple[float, bool] | None  # and whether it is at least so much: there was no earlier look
-Curves = dict[int, dict[Point, dict[str, float]]]  # by seed and point, values by measure
+
+
+def values_of(run: str) -> dict[str, str]:
+    """Settings that are not the default, from the name of a run."""
+    return {} if run == "default" else dict(part.split("=", 1) for part in run.split(" "))
+
+
+def without_noise(run: str) -> str:
+    """What a run has in common with those that differ from it in noise and seed."""
+    return " ".join(f"{key}={value}" for key, value in values_of(run).items() if key not in PAIRED)
+
+
+def write_csv(
+    path: Path, rows: list[dict[str, Any]], names: list[str] | None = None, **options: Any
+) -> None:
+    """Rows under the names of their columns, of a file that may be there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = {"header": not path.exists()} if options.get("mode") == "a" else {}
+    frame = pd.DataFrame(rows, columns=names)
+    frame.to_csv(path, index=False, **{"float_format": "%.5g", **head, **options})
 
 
 @dataclass
@@ -34,102 +55,104 @@ class Group:
     """Runs that differ in nothing but noise and seed."""
 
     block: str
-    setting: dict[str, str]  # what is not a default
-    runs: dict[str, Curves] = field(default_factory=lambda: defaultdict(dict))  # by noise
-    how: dict[str, dict[str, str]] = field(default_factory=dict)  # settings of each noise
+    name: str  # settings that are not a default
+    rows: pd.DataFrame  # noise, seed, train_step, sampling_steps, and what was measured
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def setting(self) -> dict[str, str]:
+        return values_of(self.name or "default")
 
     @property
     def title(self) -> str:
         lead = [{**LEAD, **self.setting}[key] for key in LEAD]
-        more = self.setting.keys() - LEAD.keys() - NOT_SHOWN
-        rest = [f"{key} {value}" for key, value in self.setting.items() if key in more]
+        rest = [f"{k} {v}" for k, v in self.setting.items() if k not in {*LEAD, *NOT_SHOWN}]
         return ", ".join(WORDS.get(word, word) for word in (*lead, *rest))
 
     @property
     def noises(self) -> list[str]:
         """Kinds of noise, plain first."""
-        return sorted(self.runs, key=lambda noise: noise != PLAIN)
+        return sorted(self.rows["noise"].unique(), key=lambda noise: noise != PLAIN)
 
-    @property
-    def points(self) -> list[Point]:
-        found = {point for runs in self.runs.values() for seed in runs.values() for point in seed}
-        return sorted(found)
+    def how(self, noise: str) -> dict[str, str]:
+        """Settings of a kind of noise."""
+        return values_of(self.rows.loc[self.rows["noise"] == noise, "run"].iloc[0])
 
     @property
     def lengths(self) -> list[int]:
-        return sorted({step for step, _ in self.points})
+        return sorted(self.rows["train_step"].unique().tolist())
+
+    def counts(self, step: int) -> list[int]:
+        """Sampling steps that are judged after a training step."""
+        found = self.rows.loc[self.rows["train_step"] == step, "sampling_steps"]
+        return sorted(found.unique().tolist())
+
+    def table(self, measure: str) -> pd.DataFrame:
+        """By training step, sampling steps and seed, a column for each noise."""
+        if measure not in self._tables:
+            keys = ["train_step", "sampling_steps", "seed"]
+            self._tables[measure] = self.rows.pivot(index=keys, columns="noise", values=measure)
+        return self._tables[measure]
+
+    def pairs(self, noise: str, step: int, count: int, measure: str) -> pd.DataFrame:
+        """Of each seed that both have, this noise (``ours``) and plain noise (``plain``)."""
+        table = self.table(measure)
+        found = table.loc[(step, count)] if (step, count) in table.index else table[:0]
+        return pd.DataFrame({"ours": found[noise], "plain": found[PLAIN]}).dropna()
 
     def seeds(self, noise: str) -> list[int]:
         """Those that both this noise and plain noise have."""
-        return sorted(self.runs[noise].keys() & self.runs[PLAIN].keys())
+        both = self.table("pixels")[[noise, PLAIN]].dropna()
+        return sorted(both.index.unique("seed"))
 
-    def values(
-        self, noise: str, point: Point, measure: str, of: str | None = None
-    ) -> NDArray[np.float64]:
-        """(seeds,) of this noise, or of another one for the seeds that this one has."""
-        runs = self.runs[of or noise]
-        found = [runs[seed].get(point, {}).get(measure) for seed in self.seeds(noise)]
-        return np.array([value for value in found if value is not None])
-
-    def ratio(self, noise: str, point: Point, measure: str) -> float | None:
+    def ratio(self, noise: str, step: int, count: int, measure: str) -> float:
         """Distance over that of plain noise with the same seed, median of the seeds."""
-        ours, plain = (self.values(noise, point, measure, of) for of in (noise, PLAIN))
-        return float(np.median(ours / plain)) if len(ours) and len(plain) else None
+        found = self.pairs(noise, step, count, measure)
+        return float((found["ours"] / found["plain"]).median())
 
-    def verdict(self, noise: str, point: Point, measure: str) -> str | None:
-        ours = self.values(noise, point, measure)
-        if noise == PLAIN or len(ours) < SEEDS:
+    def verdict(self, noise: str, step: int, count: int, measure: str) -> str | None:
+        found = self.pairs(noise, step, count, measure)
+        if noise == PLAIN or len(found) < SEEDS:
             return None
-        plain = self.values(noise, point, measure, PLAIN)
         if measure == "right":  # more is better
-            ours, plain = 1 - ours, 1 - plain
-        return verdict_on(plain, ours)
+            found = 1 - found
+        return verdict_on(found["plain"].to_numpy(), found["ours"].to_numpy())
 
     def factors(self, noise: str, count: int, measure: str, best: bool) -> list[Factor]:
         """For each seed: the steps in which plain noise gets to where it ends, or with ``best`` to
         the best that it has, over those in which this noise gets there; None where it does not."""
         found: list[Factor] = []
         for seed in self.seeds(noise):
-            plain, ours = (_curve(self.runs[k][seed], count, measure) for k in (PLAIN, noise))
-            step = min(plain, key=plain.__getitem__) if best else max(plain)
+            curves = self.table(measure).xs((count, seed), level=("sampling_steps", "seed"))
+            plain, ours = curves[PLAIN].dropna(), curves[noise].dropna()
+            step = plain.idxmin() if best else plain.index[-1]
             reached = first_reach(ours, plain[step])
-            found.append(None if reached is None else (step / reached, reached == min(ours)))
+            found.append(None if reached is None else (step / reached, reached == ours.index[0]))
         return found
 
 
-def _curve(points: dict[Point, dict[str, float]], count: int, measure: str) -> dict[int, float]:
-    return {step: found[measure] for (step, n), found in points.items() if n == count}
-
-
-def first_reach(curve: dict[int, float], wanted: float) -> float | None:
+def first_reach(curve: pd.Series, wanted: float) -> float | None:
     """The training step at which a curve first gets down to a value, both axes logarithmic."""
-    steps = sorted(curve)
-    if curve[steps[0]] <= wanted:
-        return float(steps[0])
-    for before, after in pairwise(steps):
-        if curve[after] <= wanted:
-            high, low = np.log(curve[before]), np.log(curve[after])
-            share = (high - np.log(wanted)) / (high - low) if high > low else 1.0
-            return float(np.exp(np.log(before) + share * np.log(after / before)))
-    return None
+    there = np.flatnonzero(curve <= wanted)
+    if len(there) == 0:
+        return None
+    if there[0] == 0:
+        return float(curve.index[0])
+    (low, high), (after, before) = (np.log([z[there[0]], z[there[0] - 1]]) for z in
+                                    (curve.to_numpy(), curve.index))  # fmt: skip
+    return float(np.exp(np.interp(np.log(wanted), (low, high), (after, before))))
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["run", "noise"])
 
 
 def read_groups(folder: Path, blocks: list[str]) -> list[Group]:
     """What the CSVs of these blocks have, groups in the order of their first rows."""
-    found: dict[tuple[str, str], Group] = {}
+    groups = []
     for block in blocks:
-        for row in read_csv(folder / f"{block}.csv"):
-            values, setting = values_of(row["run"]), without_noise(row["run"])
-            group = found.setdefault(
-                (block, setting), Group(block, values_of(setting or "default"))
-            )
-            point = int(row["train_step"]), int(row["sampling_steps"])
-            measured = {
-                name: float(row[name])
-                for name in ("pixels", "classifier", "right", "fid")
-                if row[name]
-            }
-            seed = int(values.get("seed", 0))
-            group.runs[row["noise"]].setdefault(seed, {})[point] = measured
-            group.how[row["noise"]] = values
-    return [group for group in found.values() if PLAIN in group.runs]
+        rows = read_rows(folder / f"{block}.csv")
+        rows["seed"] = [int(values_of(run).get("seed", 0)) for run in rows["run"]]
+        settings = rows["run"].map(without_noise)
+        groups += [Group(block, name, part) for name, part in rows.groupby(settings, sort=False)]
+    return [group for group in groups if PLAIN in group.noises]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +63,9 @@ def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
 
 
 @torch.no_grad()
-def euler_sample(model: nn.Module, noise: Tensor, steps: int) -> Tensor:
-    """Follow the velocity from ``noise`` (n, d) at t = 1 to images at t = 0 in equal steps."""
+def euler_sample(model: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps: int) -> Tensor:
+    """Follow the velocity from ``noise`` (n, ...) at t = 1 to images at t = 0 in equal steps."""
     x = noise
     for step in range(steps):
-        t = torch.full((len(x),), 1 - step / steps)
-        x = x - model(x, t) / steps
+        x = x - model(x, x.new_full((len(x),), 1 - step / steps)) / steps
     return x

@@ -64,6 +64,14 @@ def flow_loss(
     return FlowLoss((model(x_t, t) - (used - x)).square().mean(), used, noise_ms)
 
 
+@torch.no_grad()
+def move_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Move averaged weights towards those after the ``step``-th step, from 1."""
+    decay = min(decay, step / (step + 9))  # or the first weights would linger
+    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+
+
 class Arm:
     """One model, its optimizer, and the moving average of its weights, which is what is judged."""
 
@@ -79,10 +87,7 @@ class Arm:
         self.optimizer.zero_grad()
         loss.value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        decay = min(AVERAGE_DECAY, step / (step + 9))  # or the first weights would linger
-        with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+        move_average(self.average, self.model, step, AVERAGE_DECAY)
         step_ms = (time.perf_counter() - start) * 1e3
         return Step(float((loss.noise - x).square().mean()), loss.noise_ms, step_ms)
 
