@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import ops, validation
 
+ARRAY, INFINITY = np.ndarray, math.inf  # looked up once
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # of this machine's byte order
 
 
@@ -78,9 +79,9 @@ def linear_sum_assignment(
     >>> len(row_ind), int(cost[row_ind, col_ind].max())
     (1, 0)
     """
-    limit = np.inf if cost_limit is None else _check_cost_limit(cost_limit, maximize)
+    limit = INFINITY if cost_limit is None else _check_cost_limit(cost_limit, maximize)
     costs = cost_matrix
-    if type(costs) is not np.ndarray:
+    if type(costs) is not ARRAY:
         if isinstance(costs, Tensor):
             return _tensor_assignment(costs, maximize, limit)
         costs = np.asarray(costs)

@@ -46,6 +46,11 @@ def minimum(cost, i, price):
     return scans.row_min(cost, i, price)
 
 
+@njit
+def relax(cost, i, price, shift, floor, key, pred, owner):
+    return passes.row_relax(cost, i, price, shift, floor, key, pred, owner)
+
+
 def no_work():
     return Work(np.zeros(SLOTS, np.int64), np.zeros(1, np.int64))
 
@@ -120,6 +125,23 @@ def test_row_survey_finds_sizes_both_minima_and_what_is_no_cost(dtype, rng):
             assert column == (row.argmin() if first < np.inf else -1)
             cost[1, rng.integers(row.size)] = rng.choice([np.nan, -np.inf])
             assert np.isnan(survey(cost, 1, price)[0])
+
+
+@pytest.mark.parametrize("types", TYPES[1:])
+def test_row_relax_offers_a_row_and_prefers_a_free_column_of_those_that_tie(types, rng):
+    for cost, price, values in cases(rng, types):
+        key = rng.choice([0.0, 1.0, 2.0, np.inf], values.size)
+        owner = rng.integers(-1, 2, values.size).astype(np.int32)
+        pred = np.full(values.size, 7)
+        offered = np.maximum(values + 0.5, -1.0)
+        want = np.minimum(offered, key), np.where(offered < key, 1, 7)
+        least, column = relax(cost, 1, price, 0.5, -1.0, key, pred, owner)
+        assert np.array_equal(key, want[0])
+        assert np.array_equal(pred, want[1])
+        ties = np.flatnonzero(key == key.min())
+        free = ties[owner[ties] < 0]
+        assert least == key.min()
+        assert column in (free if free.size else ties)
 
 
 @pytest.mark.parametrize("types", TYPES)

@@ -89,7 +89,7 @@ def test_costs_near_the_ends_of_float64(rng):
 def test_arrays_that_are_locked_or_unaligned_compile_nothing_new(dtype, rng):
     cost = rng.random((20, 20)).astype(dtype)
     best = linear_sum_assignment(cost)[1]
-    kinds = len(solver.solve_range.overloads), len(solver.assign_small.overloads)
+    kinds = len(solver.solve_range.overloads), len(solver.small_pairs.overloads)
     locked = cost.copy()
     locked.flags.writeable = False
     buffer = np.empty(cost.nbytes + 1, np.uint8)
@@ -97,7 +97,7 @@ def test_arrays_that_are_locked_or_unaligned_compile_nothing_new(dtype, rng):
     unaligned[:] = cost
     for view in (locked, unaligned, np.asfortranarray(cost)):
         assert np.array_equal(linear_sum_assignment(view)[1], best)
-    now = len(solver.solve_range.overloads), len(solver.assign_small.overloads)
+    now = len(solver.solve_range.overloads), len(solver.small_pairs.overloads)
     assert now[0] <= kinds[0] + 1  # the other entry, if nothing has called it yet
     assert now[1] == kinds[1]
 

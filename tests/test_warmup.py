@@ -19,9 +19,10 @@ torch.set_num_threads(1)
 dtype = torch.{dtype}
 warmup([dtype])
 from immiscible_fast.kernels.cpu import quantise, solver
-entries = solver.solve_range, solver.assign_small, quantise.quantise, quantise.rescale
+entries = (solver.solve_range, solver.small_index, solver.small_pairs, quantise.quantise,
+           quantise.rescale)
 before = [list(entry.signatures) for entry in entries]
-wanted = [1, 1, *(2 * [int8.supported() and dtype != torch.float64])]
+wanted = [1, 1, 1, *(2 * [int8.supported() and dtype != torch.float64])]
 assert [len(signatures) for signatures in before] == wanted, before
 for n, dim in ((3, 5), (20, 3), (80, 4), (300, 256)):
     x, noise = torch.rand(2, n, dim).to(dtype)

@@ -73,6 +73,8 @@ def warmup(
             cost = torch.rand(count, count, generator=generator).to(device, dtype)
             solve_assignment(cost)
             linear_sum_assignment(cost)
+            solved_as = torch.float64 if dtype == torch.float64 else torch.float32
+            linear_sum_assignment(cost.cpu().to(solved_as).numpy())
         if method == "streaming":
             fast_assign(*torch.randn(2, 128, 4, generator=generator), method=method)
         if dtype != torch.float64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..types import Assigned, Assignment, Solution
 from .costs import LargeConstants, assignment_cost, most_constants
 from .groups import groups_by_size
 
+INFINITY = math.inf
 EXACT = ("auto", "exact")
 
 
@@ -86,10 +88,9 @@ def array_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of (n, m) costs, float32 or float64, in order, and their columns: those that have one,
     see ``cost_limit``."""
-    if limit == np.inf and costs.size > 0:
-        found: tuple[NDArray[np.int64], NDArray[np.int64]] = _solver().pairs(
-            -costs if maximize else costs
-        )
+    if limit == INFINITY and costs.size:
+        found: tuple[NDArray[np.int64], NDArray[np.int64]]
+        found = _solver().pairs(-costs if maximize else costs)
         return found
     index = array_columns(costs[None], maximize, limit)[0]
     rows = (index >= 0).nonzero()[0]

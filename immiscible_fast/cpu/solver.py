@@ -11,17 +11,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from immiscible_fast.kernels.cpu.answer import CONSTANTS, INFEASIBLE, INVALID, RESCALE, SOLVED
 from immiscible_fast.kernels.cpu.schedule import SMALL
-from immiscible_fast.kernels.cpu.solver import (
-    CONSTANTS,
-    INFEASIBLE,
-    INVALID,
-    RESCALE,
-    SOLVED,
-    assign_small,
-    is_small,
-    solve_range,
-)
+from immiscible_fast.kernels.cpu.small import is_small
+from immiscible_fast.kernels.cpu.solver import small_index, small_pairs, solve_range
 from immiscible_fast.kernels.cpu.work import COUNTERS, SLOTS
 
 from .. import validation
@@ -40,6 +33,7 @@ ALWAYS_SMALL = SMALL**2  # entries; whatever their shape, a problem is small
 WATCHED_FROM = (1 << 30) + 1
 ROOMY = 990  # exponent of costs that leaves room for prices above, in float64
 LEAST = math.ulp(0.0)
+EMPTY, INT64 = np.empty, np.dtype(np.int64)  # looked up once
 
 _is_small = is_small.py_func  # a compiled function takes longer to call
 
@@ -108,7 +102,7 @@ def assign(costs: NDArray[np.floating], constants: float = np.inf) -> NDArray[np
     batch, n, m = costs.shape
     if _takes_small(costs, n, m):
         index: NDArray[np.int64] = np.empty((batch, n), np.int64)
-        if assign_small(costs, constants, index[None]) == SOLVED:
+        if small_index(costs, constants, index) == SOLVED:
             return index
     if n > m:
         return inverse(assign(transposed(costs), constants), n)
@@ -125,16 +119,17 @@ def pairs(costs: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.in
     """The rows of (n, m) costs, none of them empty, that an exact ``solve`` gives a column, in
     order, and those columns; of a small problem in less time."""
     n, m = costs.shape
+    if costs.flags.carray and (n * m <= ALWAYS_SMALL or _takes_small(costs, n, m)):
+        count = n if n <= m else m
+        rows, columns = EMPTY(count, INT64), EMPTY(count, INT64)
+        if small_pairs(costs, rows, columns) == SOLVED:
+            return rows, columns
     if n == 1 or m == 1:
         best = costs.argmin()
         if math.isfinite(costs.item(best)):
             pair = np.zeros((2, 1), np.int64)
             pair[int(n == 1)] = best
             return pair[0], pair[1]
-    if _takes_small(costs, n, m):
-        found = np.empty((2, 1, min(n, m)), np.int64)
-        if assign_small(costs[None], np.inf, found) == SOLVED:
-            return found[0, 0], found[1, 0]
     index = assign(costs[None])[0]
     if n <= m:
         return np.arange(n), index
@@ -143,12 +138,13 @@ def pairs(costs: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _takes_small(costs: NDArray[np.floating], n: int, m: int) -> bool:
-    """Whether ``assign_small`` is for these costs; another layout would be compiled anew."""
+    """Whether ``small_index`` is for these costs; another layout would be compiled anew."""
     if not costs.flags.carray:
         return False
-    if costs.size <= ALWAYS_SMALL:
+    entries = costs.size
+    if entries <= ALWAYS_SMALL:
         return True
-    return costs.size < THREADED_SMALL and (_is_small(n, m) if n <= m else _is_small(m, n))
+    return entries < THREADED_SMALL and (_is_small(n, m) if n <= m else _is_small(m, n))
 
 
 def _watch(

@@ -20,7 +20,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .jit import kernel
@@ -30,36 +29,48 @@ from .schedule import REDUCTION_BIDS_PER_ROW
 from .vector import WIDTH
 from .work import PASS_SCANS, PATHS, REDUCTIONS, ROW_RELAXATIONS
 
+SPACE = 8  # rows of memory
+
 
 class Space(NamedTuple):
-    """Memory of a solve, (width,) each; before step 1 some of it holds what the minima found."""
+    """Memory of a solve, (width,) each."""
 
     price: NDArray[np.float64]  # of columns; their minima, before step 1
     key: NDArray[np.float64]  # of columns, in the search; least costs of the rows, before step 2
-    distance: NDArray[np.float64]  # of closed columns; second least costs of the rows
+    distance: NDArray[np.float64]  # of closed columns; second least costs of the rows, before
+    known: NDArray[np.float64]  # prices of closed columns
     row4col: NDArray[np.int32]
-    pred: NDArray[np.int32]  # the row that reached a column; who has the minima
+    where: NDArray[np.int32]  # rows that have the columns' minima, or columns that have the rows'
     closed: NDArray[np.int32]  # columns, in turn
     free: NDArray[np.int32]  # rows
     zeros: NDArray[np.floating]  # in the type of the costs
+    pred: NDArray[np.int64]  # the row that reached a column
 
 
-@njit
-def new_space(cost, width):
-    numbers, marks = np.empty((3, width)), np.empty((4, width), np.int32)
-    zeros = np.zeros(width, cost.dtype)
-    return Space(numbers[0], numbers[1], numbers[2], marks[0], marks[1], marks[2], marks[3], zeros)
+@kernel
+def space_in(memory, cost):
+    """The space within ``memory`` (``SPACE``, width), float64: to allocate each part of it would
+    take as long as to solve a small problem."""
+    first, second = memory[6].view(np.int32), memory[7].view(np.int32)
+    width = memory.shape[1]
+    zeros = memory[5].view(cost.dtype)[:width]
+    zeros[:] = 0
+    return Space(
+        memory[0], memory[1], memory[2], memory[3],
+        first[:width], first[width:], second[:width], second[width:],
+        zeros, memory[4].view(np.int64),
+    )  # fmt: skip
 
 
 @kernel
 def column_minima(cost, space, work):
-    """Minima of the columns to ``price``, and the rows that have them to ``pred``; return the
+    """Minima of the columns to ``price``, and the rows that have them to ``where``; return the
     largest finite magnitude, NaN if any entry is NaN or minus infinity."""
     width = cost.shape[1]
     work.counts[PASS_SCANS] += cost.shape[0]
     largest, valid = 0.0, True
     for j in range(0, width, WIDTH):
-        size, above = column_min(cost, min(j, width - WIDTH), space.price, space.pred)
+        size, above = column_min(cost, min(j, width - WIDTH), space.price, space.where)
         largest = max(largest, size)
         valid &= above
     return largest if valid else np.nan
@@ -68,8 +79,8 @@ def column_minima(cost, space, work):
 @kernel
 def row_minima(cost, space, work):
     """The two smallest costs of each row i to ``key[i]`` and ``distance[i]``, and the column of the
-    smallest to ``pred[i]``; return as ``column_minima``."""
-    first, second, column = space.key, space.distance, space.pred
+    smallest to ``where[i]``; return as ``column_minima``."""
+    first, second, column = space.key, space.distance, space.where
     work.counts[PASS_SCANS] += cost.shape[0]
     largest = 0.0
     for i in range(cost.shape[0]):
@@ -92,7 +103,7 @@ def reduce_columns(space, square, col4row):
         if not square:
             price[j] = 0.0
             continue
-        least, i = price[j], space.pred[j]
+        least, i = price[j], space.where[j]
         price[j] = 0.0
         if least < np.inf:
             price[j] = -least
@@ -105,7 +116,7 @@ def reduce_columns(space, square, col4row):
 def reduce_rows(cost, square, space, col4row, work):
     """Step 2, for the rows without a column, from what ``row_minima`` left if there are more
     columns; how many are left, in ``free``."""
-    price, row4col, pred, free = space.price, space.row4col, space.pred, space.free
+    price, row4col, where, free = space.price, space.row4col, space.where, space.free
     counts = work.counts
     count = 0
     for i in range(cost.shape[0]):
@@ -119,8 +130,8 @@ def reduce_rows(cost, square, space, col4row, work):
         surveyed = not square
         while i >= 0:
             counts[REDUCTIONS] += 1
-            if surveyed and row4col[pred[i]] < 0:
-                first, second, j = space.key[i], space.distance[i], np.int64(pred[i])
+            if surveyed and row4col[where[i]] < 0:
+                first, second, j = space.key[i], space.distance[i], np.int64(where[i])
             else:
                 first, second, j = row_top2(cost, i, price)
             surveyed = False
@@ -146,26 +157,27 @@ def reduce_rows(cost, square, space, col4row, work):
 @kernel
 def augment(cost, start, space, col4row, work):
     """Steps 3 and 4 from row ``start``; False when no free column can be reached."""
-    price, key, distance, row4col, pred, closed, _, _ = space
+    price, key, distance, known, row4col, _, closed, _, _, pred = space
     for j in range(price.shape[0]):
         key[j] = np.inf
     work.counts[PATHS] += 1
-    i, j, shift, reached, count = start, -1, 0.0, -np.inf, 0
+    i, shift, reached, count = start, 0.0, -np.inf, 0
     while True:
         work.counts[ROW_RELAXATIONS] += 1
-        reached, j = row_relax(cost, i, price, shift, reached, j, key, pred, row4col)
+        reached, j = row_relax(cost, i, price, shift, reached, key, pred, row4col)
         if not reached < np.inf:
             return False
         if row4col[j] < 0:
             break
-        closed[count], distance[count] = j, reached
+        closed[count], distance[count], known[count] = j, reached, price[j]
         count += 1
         i = np.int64(row4col[j])
         shift = reached - (np.float64(cost[i, j]) + price[j])
+        price[j] = key[j] = np.inf
     for q in range(count):
-        price[closed[q]] += reached - distance[q]
+        price[closed[q]] = known[q] + (reached - distance[q])
     while True:
-        i = np.int64(pred[j])
+        i = pred[j]
         row4col[j] = i
         j, col4row[i] = col4row[i], j
         if i == start:

@@ -109,61 +109,63 @@ def column_min(typing, cost, offset, least, row):
 
 
 @intrinsic
-def row_relax(typing, cost, i, price, shift, floor, shut, key, pred, owner):
-    """Close column ``shut`` (its key becomes -inf), and offer all that are open ``c_ij + p_j +
-    shift``, or ``floor`` if that is more: where it is less than the key it is the new key, and i
-    the ``pred``. Return (least key of an open column, column that has it).
+def row_relax(typing, cost, i, price, shift, floor, key, pred, owner):
+    """Offer every column ``c_ij + p_j + shift``, or ``floor`` if that is more: where it is less
+    than the key it is the new key, and i the ``pred``. Return (least key, column that has it).
 
-    The column is one that nobody owns, if one of those has that key. ``pred`` and ``owner`` are
-    int32; an owner below 0 is nobody.
+    The column is one that nobody owns, if one of those has that key. ``pred`` is int64, as wide as
+    keys, so that one mask does for both; ``owner`` is int32, below 0 for nobody.
     """
     number, result = price.dtype, types.Tuple((price.dtype, types.intp))
-    signature = result(cost, types.intp, price, number, number, types.intp, key, pred, owner)
+    signature = result(cost, types.intp, price, number, number, key, pred, owner)
 
     def generate(context, builder, signature, args):
         row = Row(context, builder, signature, args)
-        keys, preds, owners = (row.array(position).data for position in (6, 7, 8))
-        number = row.splat(builder.trunc(args[1], I32), I32)
+        keys, preds, owners = (row.array(position).data for position in (5, 6, 7))
+        new_keys, new_preds = row.hidden(keys), row.hidden(preds)
+        number = row.splat(args[1], I64)
         shift, floor = row.splat(args[3]), row.splat(args[4])
-        shut = row.splat(builder.trunc(args[5], I32), I32)
-        closed = row.splat(ir.Constant(row.type, float("-inf")))
-        nobody = row.splat(ir.Constant(I32, 0), I32)
         least = cgutils.alloca_once_value(builder, row.infinity())
-        free = cgutils.alloca_once_value(builder, row.infinity())
-
-        def is_free(offset: Any) -> Any:
-            return builder.icmp_signed("<", row.load(owners, offset, I32), nobody)
 
         def offer(offset: Any, mask: Any) -> None:
             offered = row.maximum(builder.fadd(row.value(offset), shift), floor)
-            shuts = builder.icmp_signed("==", iota(builder, row, offset), shut)
-            key = builder.select(shuts, closed, row.load(keys, offset, row.type))
+            key, pred = row.load(keys, offset, row.type), row.load(preds, offset, I64)
             nearer = row.less(offered, key)
             key = builder.select(nearer, offered, key)
-            row.store(key, keys, offset)
-            row.store(builder.select(nearer, number, row.load(preds, offset, I32)), preds, offset)
-            opened = builder.select(row.less(closed, key), key, row.infinity())
-            builder.store(row.minimum(opened, builder.load(least)), least)
-            unowned = builder.select(is_free(offset), opened, row.infinity())
-            builder.store(row.minimum(unowned, builder.load(free)), free)
+            row.store(key, new_keys, offset)
+            row.store(builder.select(nearer, number, pred), new_preds, offset)
+            builder.store(row.minimum(key, builder.load(least)), least)
 
         row.for_each_vector(offer)  # to see some columns twice changes nothing
         best = row.fold(builder.load(least), row.minimum)
-        unowned = row.fold(builder.load(free), row.minimum)
-        wanted = row.splat(best)
-        every = row.splat(builder.fcmp_ordered("<", best, unowned), I1)
+        wanted, nobody = row.splat(best), row.splat(ir.Constant(I32, 0), I32)
         column = cgutils.alloca_once_value(builder, integer(-1))
+        count = cgutils.alloca_once_value(builder, integer(0))
+
+        def find(offset: Any, lanes: Any) -> Any:
+            bits = builder.bitcast(lanes, I16)
+            lane = builder.zext(builder.cttz(bits, ir.Constant(I1, 0)), I64)
+            some = builder.icmp_unsigned("!=", bits, ir.Constant(I16, 0))
+            there = builder.select(some, builder.add(offset, lane), builder.load(column))
+            builder.store(there, column)
+            return bits
+
+        def is_best(offset: Any) -> Any:
+            return builder.fcmp_ordered("==", row.load(keys, offset, row.type), wanted)
 
         def look(offset: Any, mask: Any) -> None:
-            here = builder.fcmp_ordered("==", row.load(keys, offset, row.type), wanted)
-            bits = builder.bitcast(builder.and_(here, builder.or_(is_free(offset), every)), I16)
-            lane = builder.zext(builder.cttz(bits, ir.Constant(I1, 0)), I64)
-            found = builder.icmp_unsigned("!=", bits, ir.Constant(I16, 0))
-            there = builder.select(found, builder.add(offset, lane), builder.load(column))
-            builder.store(there, column)
+            several = builder.ctpop(builder.zext(find(offset, is_best(offset)), I64))
+            builder.store(builder.add(builder.load(count), several), count)
+
+        def prefer_unowned(offset: Any, mask: Any) -> None:
+            unowned = builder.icmp_signed("<", row.load(owners, offset, I32), nobody)
+            find(offset, builder.and_(is_best(offset), unowned))
 
         row.for_each_vector(look)
-        return context.make_tuple(builder, signature.return_type, [best, builder.load(column)])
+        with builder.if_then(builder.icmp_signed(">", builder.load(count), integer(1))):
+            row.for_each_vector(prefer_unowned)
+        chosen = builder.load(column)
+        return context.make_tuple(builder, signature.return_type, [best, chosen])
 
     return signature, generate
 
