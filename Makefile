@@ -101,7 +101,8 @@ fuzz: .venv/ready
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 report: .venv/bench-ready
-	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.plots
+	$(BIN)/python -m bench.quotes
 
 # Where there is a GPU there may be no network: with the packages of PYTHON as they are. Options in ARGS.
 gpu-check:

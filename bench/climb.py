@@ -9,6 +9,7 @@ finds nothing worse any more. Writes the summits to bench/results/climb/.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -44,20 +45,21 @@ CLIMBED = ("uniform", "boxes", "images_and_noise", "line", "plane", "hubs", "low
 STALE = 12  # neighbours in a row that are no worse: a summit
 
 
-def grown(genome: Genome) -> Any:
-    """The matrix that a genome describes; forbidden pairs stay forbidden."""
-    kind = (genome["family"], genome["n"], genome["m"])
-    cost = problems.hard(*kind, "float64", genome["seed"]).cost
+def grown(family: str, seed: int, n: int, m: int, dtype: str, shapers: tuple[str, ...]) -> Problem:
+    """The matrix of a genome; forbidden pairs stay forbidden."""
+    cost = problems.hard(family, n, m, "float64", seed).cost
     forbidden = np.isinf(cost)
     cost[forbidden] = 0
-    for k, name in enumerate(genome["shapers"]):
-        cost = SHAPERS[name](cost, np.random.default_rng([genome["seed"], k]))
-    return np.ascontiguousarray(np.where(forbidden, np.inf, cost), genome["dtype"])
+    for k, name in enumerate(shapers):
+        cost = SHAPERS[name](cost, np.random.default_rng([seed, k]))
+    cost = np.ascontiguousarray(np.where(forbidden, np.inf, cost), dtype)
+    return Problem(" + ".join([family, *shapers]), cost)
 
 
 def changed(genome: Genome, rng: Rng) -> Genome:
     """A neighbour: another shape, family, type or seed, or one shaper more or less."""
-    new = genome | {"shapers": list(genome["shapers"]), "seed": int(rng.integers(2**31))}
+    new = genome | {"seed": int(rng.integers(2**31))}
+    shapers, place = genome["shapers"], int(rng.integers(len(genome["shapers"]) + 1))
     what = rng.integers(6)
     if what == 0:
         new["family"] = str(rng.choice(CLIMBED))
@@ -66,38 +68,30 @@ def changed(genome: Genome, rng: Rng) -> Genome:
     elif what == 2:
         size, share = int(np.exp(rng.uniform(np.log(600), np.log(2600)))), rng.uniform(0.02, 1)
         new["n"], new["m"] = rng.permutation([max(2, int(size * share)), size]).tolist()
-    elif what == 3 and new["shapers"]:
-        del new["shapers"][rng.integers(len(new["shapers"]))]
+    elif what == 3:
+        new["shapers"] = (*shapers[:place], *shapers[place + 1 :])
     else:
-        new["shapers"].insert(rng.integers(len(new["shapers"]) + 1), str(rng.choice(list(SHAPERS))))
+        new["shapers"] = (*shapers[:place], str(rng.choice(list(SHAPERS))), *shapers[place:])
     return new
 
 
 def climb(seed: int, minutes: float) -> list[dict[str, Any]]:
     """The summits, the worst ratio first."""
     group, rng = GROUPS["shapes"], np.random.default_rng(seed)
-    end = time.monotonic() + 60 * minutes
-    summits: list[dict[str, Any]] = []
+    end, summits = time.monotonic() + 60 * minutes, []
     while time.monotonic() < end:
         genome: Genome = {"family": str(rng.choice(CLIMBED)), "n": 500, "m": 1000, "seed": 0,
-                          "dtype": "float64", "shapers": []}  # fmt: skip
-        best: dict[str, Any] = {}
-        stale = 0
+                          "dtype": "float64", "shapers": ()}  # fmt: skip
+        best, stale = {"ratio": 0.0}, 0
         while stale < STALE and time.monotonic() < end:
-            tried = changed(genome, rng)
-            cost = grown(tried)
-            name = " + ".join([tried["family"], *tried["shapers"]])
-            given = Problem(name, cost)
-            stale += 1
-            try:
-                row = side_by_side(given, group.methods, group.ours, seconds=0.1, hopeless=30)
-            except ValueError:  # infeasible
-                continue
-            if row.get("ratio", 0) > best.get("ratio", 0):
-                genome, best, stale = tried, row | {"genome": tried}, 0
-                print(line(row, group.ours), flush=True)
-        if best:
-            summits.append(best)
+            tried, stale = changed(genome, rng), stale + 1
+            with contextlib.suppress(ValueError):  # infeasible
+                call = (grown(**tried), group.methods, group.ours)
+                row = side_by_side(*call, seconds=0.1, hopeless=30)
+                if row.get("ratio", 0) > best["ratio"]:
+                    genome, best, stale = tried, row | {"genome": tried}, 0
+                    print(line(row, group.ours), flush=True)
+        summits += [best] if "genome" in best else []
     return sorted(summits, key=lambda row: -row["ratio"])[:20]
 
 

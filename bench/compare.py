@@ -86,7 +86,7 @@ def side_by_side(
     *,
     seconds: float = 3.0,
     hopeless: float = math.inf,
-    skipped: dict[str, str] | None = None,
+    left_out: dict[str, str] | None = None,
 ) -> record.Row:
     """Medians of all methods on one problem, in turns, and who was left out and why.
 
@@ -96,13 +96,13 @@ def side_by_side(
         For all rounds together.
     hopeless : float
         What takes so many times as long as the fastest is timed once.
-    skipped : dict
-        Methods that are not to be asked, and why; those that got too slow are added.
+    left_out : dict
+        Methods that are not to be asked, and why.
     """
-    skipped = {} if skipped is None else skipped
+    left_out = {} if left_out is None else dict(left_out)
     first: dict[str, float] = {}
-    share, left_out = {}, dict(skipped)
-    asked = [m for m in methods if m.name not in skipped and m.takes in problem.forms]
+    share = {}
+    asked = [m for m in methods if m.name not in left_out and m.takes in problem.forms]
     for method in asked:
         try:
             if reason := peers.why_not(method):
@@ -119,11 +119,7 @@ def side_by_side(
         first[method.name] = taken
         if method.answers and (got < record.OPTIMAL or not method.exact):
             share[method.name] = round(got, SHARE_DIGITS)
-    fastest = min(first.values())
-    for name, taken in first.items():
-        if taken > LIMIT and name != ours:
-            skipped[name] = f"too slow at n = {problem.n}"
-    limit = min(SLOW, hopeless * fastest)
+    limit = min(SLOW, hopeless * min(first.values()))
     turns = [m for m in asked if first.get(m.name, math.inf) < limit or m.name == ours]
     all_once = sum(first[m.name] for m in turns)
     times = {name: [taken] for name, taken in first.items()}
@@ -169,8 +165,10 @@ class Older:
     """``linear_sum_assignment`` of another checkout, in a process of its own, which times it."""
 
     def __init__(self, checkout: Path):
-        command = [sys.executable, str(Path(__file__).with_name("older.py")), str(checkout)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        command = [sys.executable, str(Path(__file__).with_name("older.py").resolve())]
+        process = subprocess.Popen(
+            command, cwd=checkout, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert process.stdin and process.stdout
         self.sends, self.answers = process.stdin, process.stdout
         self.cost: Any = None
@@ -205,17 +203,11 @@ def main(argv: list[str] | None = None) -> int:
     methods = list(group.methods)
     if options.before:
         methods.append(Method("before", Older(options.before), "before", exact=False))
-    begin = time.monotonic()
+    begin, missing = time.monotonic(), 0
     folder = options.out or record.RESULTS / options.group
     content: dict[str, Any] = {"peers": peers.inventory(methods), "ours": group.ours}
     rows: list[record.Row] = record.of_today(folder).get("rows", []) if options.add else []
     there = {tuple(row["case"]) for row in rows}
-    skipped: dict[str, dict[str, str]] = {}
-    for row in rows:
-        for name, ms in row["ms"].items():
-            if ms > 1e3 * LIMIT and name != group.ours:
-                skipped.setdefault(row["case"][0], {})[name] = f"too slow at n = {row['n']}"
-    missing = 0
     for case in dict.fromkeys(group.cases):
         if options.families and case[0] not in options.families:
             continue
@@ -224,18 +216,18 @@ def main(argv: list[str] | None = None) -> int:
         if time.monotonic() - begin > 60 * options.minutes:
             missing += 1
             continue
-        row = side_by_side(
-            group.problem(*case),
-            methods,
-            group.ours,
-            seconds=options.seconds,
-            hopeless=group.hopeless,
-            skipped=skipped.setdefault(case[0], {}),
-        )
+        slow = {
+            name: f"too slow at n = {row['n']}"
+            for row in rows
+            for name, ms in row["ms"].items()
+            if row["case"][0] == case[0] and ms > 1e3 * LIMIT and name != group.ours
+        }
+        problem, given = group.problem(*case), {"seconds": options.seconds, "left_out": slow}
+        row = side_by_side(problem, methods, group.ours, hopeless=group.hopeless, **given)
         rows.append(row | {"case": case})
         record.save(folder, **content, rows=rows)
         print(line(row, group.ours), flush=True)
-    print(tables.of_group(options.group, {"ours": group.ours, "rows": rows}))
+    print(tables.of_group(options.group, {"rows": rows}))
     print(record.save(folder, **content, rows=rows))
     if missing:
         print(f"{missing} problems are left for --add")

@@ -1,18 +1,19 @@
-"""The pictures of the report: time, families, quality, memory. One function a question."""
+"""The pictures of the report, from the newest results: time, quality, memory.
+
+python -m bench.plots
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from .record import Result, Row
+from .quotes import TYPICAL, named
+from .record import ROOT, Result, Row, newest
 
 # Okabe and Ito's palette, told apart by any eye
 OURS, SCIPY = "#D55E00", "#0072B2"
@@ -28,7 +29,7 @@ STYLES = {  # method -> colour, line
 }
 LEFT_AT_LEAST = 1e-6  # of the gain: where the optimum stands on a log axis
 DPI = 110
-MANY = 6  # sizes at which a method was measured, to have a line
+MANY = 5  # sizes at which a method was measured, to have a line
 
 
 def paper(width: float, height: float) -> Figure:
@@ -41,62 +42,42 @@ def style(method: str, number: int) -> tuple[str, str]:
     return STYLES.get(method, (OTHERS[number % len(OTHERS)], "-o"))
 
 
-def lines(axes: Any, curves: dict[str, tuple[list[float], list[float]]], label: str) -> None:
-    """A curve for each method against n, both axes logarithmic, with a legend beside them."""
-    for number, (method, (x, y)) in enumerate(curves.items()):
-        colour, line = style(method, number)
-        bold = colour == OURS
-        label_of = f"{method} (ours)" if bold else method
-        look = {"linewidth": 2.4 if bold else 1.2, "zorder": 3 if bold else 2}
-        axes.plot(x, y, line, color=colour, label=label_of, markersize=4, **look)
+def curves(axes: Any, rows: list[Row], figure_of: Callable[[Row], dict[str, float]]) -> None:
+    """A curve for each name against n, both axes logarithmic, with a legend beside them."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in sorted(rows, key=lambda row: row["n"]):
+        for name, value in figure_of(row).items():
+            found.setdefault(name, []).append((row["n"], value))
+    for number, (name, points) in enumerate(found.items()):
+        if len(points) >= MANY:
+            colour, line = style(name, number)
+            ours = colour == OURS
+            look = {"linewidth": 2.4, "zorder": 3} if ours else {"linewidth": 1.2, "zorder": 2}
+            x, y = zip(*points, strict=True)
+            label = f"{name} (ours)" if ours else name
+            axes.plot(x, y, line, color=colour, label=label, markersize=4, **look)
+    axes.set(xlabel="n, images in a batch", yscale="log")
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.yaxis.set_major_formatter("{x:,g}")
-    axes.set(xlabel="n, images in a batch", ylabel=label)
+    finish(axes, 8)
+
+
+def finish(axes: Any, size: int) -> None:
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8, frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=size, frameon=False)
+    axes.figure.tight_layout()
 
 
 def time(solvers: Result, calls: Result) -> Figure:
     figure = paper(10, 9)
-    for place, (result, title) in enumerate(
-        ((solvers, "Costs given"), (calls, "From images and noise to pairs")), 1
-    ):
-        rows = [row for row in result["rows"] if row["family"] == "photo"]
-        names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
-        curves = {}
-        for name in names:
-            points = [(row["n"], row["ms"][name]) for row in rows if name in row["ms"]]
-            if len(points) >= MANY:
-                curves[name] = tuple(map(list, zip(*sorted(points), strict=True)))
+    both = ((solvers, "Costs given"), (calls, "From images and noise to pairs"))
+    for place, (result, title) in enumerate(both, 1):
         axes = figure.add_subplot(2, 1, place)
-        lines(axes, curves, "milliseconds, lower is better")  # type: ignore[arg-type]
         axes.set_title(f"{title}; photo patches, D = 3072", loc="left")
-    figure.tight_layout()
-    return figure
-
-
-def families(solvers: Result) -> Figure:
-    """Time of the fastest exact peer over ours, by family and n."""
-    rows = [row for row in solvers["rows"] if "ratio" in row]
-    names = list(dict.fromkeys(row["family"] for row in rows))
-    sizes = sorted({row["n"] for row in rows})
-    grid = np.full((len(names), len(sizes)), np.nan)
-    figure = paper(2.5 + len(sizes), 1.4 + 0.6 * len(names))
-    axes = figure.add_subplot()
-    for row in rows:
-        i, j = names.index(row["family"]), sizes.index(row["n"])
-        grid[i, j] = -np.log2(row["ratio"])
-        text = f"{1 / row['ratio']:.3g}x\n{fill(row['fastest_peer'], 13)}"
-        colour = "white" if abs(grid[i, j]) > 4 else "black"
-        axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
-    norm = TwoSlopeNorm(0, vmin=-6, vmax=6)
-    axes.imshow(grid, cmap="RdBu", aspect="auto", norm=norm, alpha=0.85)
-    axes.set_xticks(range(len(sizes)), [f"n = {n:,}" for n in sizes])
-    axes.set_yticks(range(len(names)), names)
-    axes.set_title("Time of the fastest exact peer over ours (blue: ours is faster)", loc="left")
-    figure.tight_layout()
+        axes.set_ylabel("milliseconds, lower is better")
+        rows = [row for row in result["rows"] if row["family"] == "photo"]
+        curves(axes, rows, lambda row: row["ms"])
     return figure
 
 
@@ -115,31 +96,34 @@ def quality(row: Row) -> Figure:
     axes.set(xscale="log", yscale="log", xlabel="milliseconds", title=f"n = {row['n']}, "
              f"D = {row['dim']}, {row['family']}: lower and to the left is better")  # fmt: skip
     axes.set_ylabel(f"share of the gain that is left ({LEFT_AT_LEAST:g}: none)")
-    axes.grid(alpha=0.25)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7, frameon=False)
-    figure.tight_layout()
+    finish(axes, 7)
     return figure
 
 
 def memory(rows: list[Row], dim: int = 3072) -> Figure:
     figure = paper(10, 5)
-    curves: dict[str, tuple[list[float], list[float]]] = {}
-    for row in sorted(rows, key=lambda r: r["n"]):
-        if row["dim"] == dim:
-            x, y = curves.setdefault(row["method"], ([], []))
-            x.append(row["n"])
-            y.append(row["peak_mib"])
-    sizes = sorted({n for x, _ in curves.values() for n in x})
-    curves["one n x n float32 matrix"] = (sizes, [4 * n * n / 2**20 for n in sizes])
-    curves["the inputs"] = (sizes, [8 * n * dim / 2**20 for n in sizes])
     axes = figure.add_subplot()
-    lines(axes, curves, "MiB at the peak, beyond the inputs")
     axes.set_title(f"From n images and noises of D = {dim} to pairs", loc="left")
-    figure.tight_layout()
+    axes.set_ylabel("MiB at the peak, beyond the inputs")
+    rows = [row for row in rows if row["dim"] == dim]
+    lines = {"one n x n float32 matrix": lambda n: 4 * n * n, "the inputs": lambda n: 8 * n * dim}
+    for name, size in lines.items():
+        of_n = (
+            {"n": n, "method": name, "peak_mib": size(n) / 2**20} for n in {r["n"] for r in rows}
+        )
+        rows = [*rows, *of_n]
+    curves(axes, rows, lambda row: {row["method"]: row["peak_mib"]})
     return figure
 
 
-def write(folder: Path, **makers: Callable[[], Figure]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, maker in makers.items():
-        maker().savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
+def main(folder: Path = ROOT / "bench" / "report") -> None:
+    solvers, calls = newest("headline"), newest("pairs")
+    most = max((r for r in calls["rows"] if named(r) == TYPICAL), key=lambda r: len(r["ms"]))
+    figures = {"time": time(solvers, calls), "quality": quality(most)}
+    figures["memory"] = memory(newest("memory")["rows"])
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What README and docs/ say of results, made from the newest committed ones.
+"""What README, docs/ and the report say of results, made from the newest committed ones.
 
     python -m bench.quotes      # write it between the marks <!-- figures: NAME --> and <!-- end -->
 
@@ -15,9 +15,11 @@ from statistics import mean
 import numpy as np
 
 from . import distributed, memory, small_batches, tables
+from .cases import GROUPS
 from .record import ROOT, Result, Row, newest
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "bench/report/report.md", *sorted((ROOT / "docs").glob("*.md")))
+LOST = ("headline", "pairs", "batches", "shapes", "worst_case")
 MARKED = re.compile(r"(<!-- figures: (.+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 WHOLE_CALLS = (  # family, n that are shown, besides all that we lose
     *(("photo", n) for n in (64, 100, 256, 512, 1024, 2048)),
@@ -33,23 +35,36 @@ TYPICAL = ("photo", 1024)
 
 def quotes() -> dict[str, str]:
     """The texts, by what they are about."""
-    solvers, calls, demo = newest("headline"), newest("pairs"), newest("demo")
-    shapes, ranks = newest("shapes"), newest("distributed")
+    groups = {group: newest(group) for group in GROUPS}
+    solvers, calls, shapes = (groups[name] for name in ("headline", "pairs", "shapes"))
+    call, stages, both = (typical(groups[name]) for name in ("pairs", "stages", "product"))
+    demo, ranks, fuzz = map(newest, ("demo", "distributed", "fuzz"))
+    threads = groups["product"]["device"]["threads"]
+    parts = {name: ms for name, ms in stages["ms"].items() if name != "exact"}
+    largest = max(parts, key=parts.__getitem__)
+    at = f"at n = {call['n']}, D = {call['dim']}"
+    plain, eight = ((both["ms"][m], both["share"][m]) for m in ("auction, float32", "auction 0.01"))
+    sinkhorn = call["ms"]["sinkhorn 0.01"] / call["ms"]["auction 0.01"]
     return {
-        "solvers": tables.solvers(kept(solvers, lambda row: row["n"] in SIZES)),
-        "solvers, in short": tables.solvers(kept(solvers, lambda row: named(row) in SHORT)),
-        "whole calls": tables.whole_calls(
-            kept(calls, lambda row: named(row) in WHOLE_CALLS or row.get("ratio", 0) > 1)
+        **{f"table of {group}": section(group, result) for group, result in groups.items()},
+        **{f"losses of {group}": tables.losses(groups[group]) for group in LOST},
+        "table of memory": memory.table(),
+        "solvers": table("headline", solvers, lambda row: row["n"] in SIZES),
+        "solvers, in short": table("headline", solvers, lambda row: named(row) in SHORT),
+        "whole calls": table(
+            "pairs", calls, lambda row: named(row) in WHOLE_CALLS or row.get("ratio", 0) > 1
         ),
         "small n": tables.small_sizes(solvers),
         "rectangles": tables.rectangles(shapes),
         "rectangles where peers are faster": tables.rectangle_sentence(shapes),
-        "worst cases": tables.worst_sentence(newest("worst_case")),
-        "random problems": random_problems(newest("fuzz")),
-        "eight bits": eight_bits(newest("product")),
-        "product": largest_share(typical(newest("stages"))),
+        "worst cases": tables.worst_sentence(groups["worst_case"]),
+        "random problems": f"{fuzz['problems']:,} random problems in {fuzz['minutes']:g} minutes",
+        "eight bits": f"{at} and on {threads} threads a call takes {eight[0]:.1f} ms instead of "
+        f"{plain[0]:.1f}, and keeps {eight[1]:.2%} of the gain instead of {plain[1]:.2%}",
+        "product": f"the {largest} takes {parts[largest] / stages['ms']['exact']:.0%} of an exact "
+        f"call {at}",
         "memory": memory.sentence(),
-        "sinkhorn": sinkhorn(typical(calls)),
+        "sinkhorn": f'{sinkhorn:.1f} times as long as `"auction"` on a CPU {at}',
         "ranks, counted": distributed.counted_table(),
         "ranks, measured": distributed.measured_table(ranks),
         "ranks, simulated": distributed.simulated_table(ranks),
@@ -59,47 +74,23 @@ def quotes() -> dict[str, str]:
     }
 
 
+def section(group: str, result: Result) -> str:
+    device = result["device"]
+    where = f"{device['name']}, {device['threads']} threads, commit {result['commit']}"
+    head = f"{GROUPS[group].title} {where}, {result['created'][:10]}."
+    return f"{head}\n\n{tables.of_group(group, result)}"
+
+
 def named(row: Row) -> tuple[str, int]:
     return row["family"], row["n"]
 
 
-def kept(result: Result, wanted: Callable[[Row], bool]) -> Result:
-    return {"rows": [row for row in result["rows"] if wanted(row)]}
+def table(group: str, result: Result, wanted: Callable[[Row], bool]) -> str:
+    return tables.of_group(group, {"rows": [row for row in result["rows"] if wanted(row)]})
 
 
 def typical(result: Result) -> Row:
     return next(row for row in result["rows"] if named(row) == TYPICAL)
-
-
-def random_problems(result: Result) -> str:
-    return f"{result['problems']:,} random problems in {result['minutes']:g} minutes"
-
-
-def eight_bits(result: Result) -> str:
-    """A near-optimal call with its product in float32, and as shipped."""
-    row, threads = typical(result), result["device"]["threads"]
-    plain, shipped = "auction, float32", "auction 0.01"
-    cores = "one thread" if threads == 1 else f"{threads} threads"
-    return (
-        f"at n = 1024, D = {row['dim']} and on {cores} a call takes {row['ms'][shipped]:.1f} ms "
-        f"instead of {row['ms'][plain]:.1f}, and keeps {row['share'][shipped]:.2%} of the gain "
-        f"instead of {row['share'][plain]:.2%}"
-    )
-
-
-def largest_share(row: Row) -> str:
-    whole = row["ms"]["exact"]
-    parts = {name: ms for name, ms in row["ms"].items() if name != "exact"}
-    name = max(parts, key=parts.__getitem__)
-    return (
-        f"the {name} takes {parts[name] / whole:.0%} of an exact call at "
-        f"n = {row['n']}, D = {row['dim']}"
-    )
-
-
-def sinkhorn(row: Row) -> str:
-    ratio = row["ms"]["sinkhorn 0.01"] / row["ms"]["auction 0.01"]
-    return f'{ratio:.1f} times as long as `"auction"` on a CPU at n = {row["n"]}, D = {row["dim"]}'
 
 
 def demo_table(result: Result) -> str:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bench import quotes, record, report
+from bench import plots, quotes, record
 
 MEASURED = ("README.md", "speed.md", "training.md", "limits.md", "methods.md")
 FIGURE = re.compile(
@@ -29,13 +29,14 @@ def test_pages_have_no_other_measured_figures():
         assert FIGURE.findall(quotes.MARKED.sub("", page.read_text(encoding="utf-8"))) == []
 
 
-def test_the_report_is_that_of_the_committed_results(tmp_path):
+def test_the_pictures_of_the_report_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    assert report.main(["--out", str(tmp_path)]) == 0
-    committed = record.ROOT / "bench" / "report"
-    assert (tmp_path / "report.md").read_text() == (committed / "report.md").read_text()
-    pictures = {path.name for path in tmp_path.glob("*.png")}
-    assert pictures == {path.name for path in committed.glob("*.png")}
+    plots.main(tmp_path)
+    drawn, kept = (
+        {path.name for path in folder.glob("*.png")}
+        for folder in (tmp_path, record.ROOT / "bench" / "report")
+    )
+    assert drawn == kept
 
 
 def test_committed_runs_of_random_problems_have_no_failures():
