@@ -4,6 +4,7 @@
     python -m bench.compare shapes --families boxes --n 1000
     python -m bench.compare headline --before ../older    # and an older checkout in the same turns
     python -m bench.compare shapes --minutes 12 --add     # what today's file lacks, a piece of it
+    python -m bench.compare pairs --device cuda           # copies from and to the device included
 
 The file is written after each problem.
 
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,11 @@ SHARE_DIGITS = 6
 
 def timed(method: Method, problem: Problem) -> tuple[Any, float]:
     argument = problem.forms[method.takes]
+    wait = torch.cuda.synchronize if problem.device == "cuda" else int
+    wait()
     begin = time.perf_counter()
     answer = method.solve(argument)
+    wait()
     seconds = time.perf_counter() - begin
     return answer, getattr(method.solve, "seconds", seconds)
 
@@ -59,7 +64,7 @@ def judged(problem: Problem, method: Method, answer: Any) -> float:
         return 1.0
     if not method.bijective:  # other noises: by inner product, which their norm does not help
         assert problem.samples is not None
-        drawn = (problem.samples.x, problem.samples.noise, answer)
+        drawn = (problem.samples.x, problem.samples.noise, answer.cpu())
         x, before, after = (t.flatten(1).double() for t in drawn)
         return float(2 * (x * (after - before)).sum()) / (problem.identity - problem.best)
     index = np.asarray(torch.as_tensor(answer).cpu(), np.int64)
@@ -105,7 +110,7 @@ def side_by_side(
     asked = [m for m in methods if m.name not in left_out and m.takes in problem.forms]
     for method in asked:
         try:
-            if reason := peers.why_not(method):
+            if reason := peers.why_not(method, problem.device):
                 raise ModuleNotFoundError(reason)
             answer, taken = timed(method, problem)
             if taken < SLOW or method.ours:  # the first call may have had to compile
@@ -189,6 +194,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("group", choices=GROUPS)
     parser.add_argument("--families", nargs="+", metavar="NAME", help="of the group's, these")
     parser.add_argument("--n", nargs="+", type=int, help="of the group's sizes (n + m), these")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="besides ours, these")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seconds", type=float, default=3.0, help="for the turns of a problem")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no problem later")
     parser.add_argument("--add", action="store_true", help="to the file of today, what it lacks")
@@ -200,13 +207,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.threads or group.threads:
         record.pin(options.threads or group.threads)
     warnings.simplefilter("ignore")
-    methods = list(group.methods)
+    wanted = options.methods or [method.name for method in group.methods]
+    methods = peers.named(group.methods, group.ours, *wanted)
     if options.before:
         methods.append(Method("before", Older(options.before), "before", exact=False))
     begin, missing = time.monotonic(), 0
     folder = options.out or record.RESULTS / options.group
     content: dict[str, Any] = {"peers": peers.inventory(methods), "ours": group.ours}
-    rows: list[record.Row] = record.of_today(folder).get("rows", []) if options.add else []
+    content["device"] = device = record.device_facts(options.device, torch.get_num_threads())
+    rows: list[record.Row] = record.of_today(folder, device).get("rows", []) if options.add else []
     there = {tuple(row["case"]) for row in rows}
     for case in dict.fromkeys(group.cases):
         if options.families and case[0] not in options.families:
@@ -222,7 +231,8 @@ def main(argv: list[str] | None = None) -> int:
             for name, ms in row["ms"].items()
             if row["case"][0] == case[0] and ms > 1e3 * LIMIT and name != group.ours
         }
-        problem, given = group.problem(*case), {"seconds": options.seconds, "left_out": slow}
+        problem = replace(group.problem(*case), device=options.device)
+        given = {"seconds": options.seconds, "left_out": slow}
         row = side_by_side(problem, methods, group.ours, hopeless=group.hopeless, **given)
         rows.append(row | {"case": case})
         record.save(folder, **content, rows=rows)

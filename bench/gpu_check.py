@@ -1,7 +1,7 @@
 """Everything there is to check on a GPU, in one command that ends inside ten minutes.
 
     python -m bench.gpu_check                       # or: make gpu-check
-    python -m bench.gpu_check --only timings        # tests, sanitizer, timings, pathologies, peers
+    python -m bench.gpu_check --only timings        # or tests, sanitizer, pathologies, peers ...
     python -m bench.gpu_check --only calls stages --output DIR
     python -m bench.gpu_check --only tune           # a sweep over parameters, only if named
     python -m bench.gpu_check --dry-run             # without a GPU: nothing is timed or recorded
@@ -37,6 +37,7 @@ class Part(NamedTuple):
     seconds: float  # its share of SECONDS
     sizes: tuple[int, ...]
     tiny: tuple[int, ...] = (6,)  # of a dry run
+    compares: str = ""  # or what bench.compare is to do
 
 
 PARTS = {
@@ -45,15 +46,17 @@ PARTS = {
     "stages": Part(40, (1024, 4096, 16384)),
     "batches": Part(40, (300, 128, 1024, 4096), (5, 6)),
     "pathologies": Part(60, (256, 1024)),
-    "peers": Part(60, (1024, 2048, 4096, 300, 128), (6, 5)),
+    "peers": Part(45, (1024, 2048, 4096), (32,), "pairs --families photo"),
+    "batch_peers": Part(15, (64, 128, 256), (16,), "batches --families photo"),
     "tune": Part(250, (1024, 4096)),
 }
 TIMINGS = ("pairwise", "calls", "stages", "batches")
+PEERS = ("peers", "batch_peers")
 CHECKS = ("tests", "sanitizer")  # beside each other, in so many seconds:
 CHECKING = 170.0
 SECONDS = 560.0
 GRACE = 8.0  # seconds in which a part that knows its limit ends by itself
-COMPILED = ("pairwise", "calls", "batches", "pathologies", "peers")  # ahead of the timings
+COMPILED = ("pairwise", "calls", "batches", "pathologies")  # ahead of the timings
 LARGEST = 4096  # n of which kernels are compiled: larger ones have the same
 DRIVER = "nvidia-smi --query-gpu=driver_version --format=csv,noheader"
 INTERPRETED = {"TRITON_INTERPRET": "1", "IMMISCIBLE_BACKEND": "triton"}
@@ -114,8 +117,7 @@ class Check:
     def share(self, name: str) -> float:
         """Seconds for a part: what is left goes to those that are left, by their weights."""
         weights = {"checks": CHECKING} | {p: PARTS[p].seconds for p in self.parts if p in PARTS}
-        waiting = list(weights.values())[list(weights).index(name) :]
-        return self.left * weights[name] / sum(waiting)
+        return self.left * weights[name] / sum(list(weights.values())[list(weights).index(name) :])
 
     def together(self) -> None:
         """Tests and sanitizer, while what will be timed is compiled."""
@@ -139,13 +141,23 @@ class Check:
         jobs.run_together(found, self.done)
 
     def part(self, name: str) -> None:
-        seconds, rows = self.share(name), self.folder / f"{name}.jsonl"
-        sizes = PARTS[name].tiny if self.options.dry_run else PARTS[name].sizes
+        seconds, rows, dry = self.share(name), self.folder / f"{name}.jsonl", self.options.dry_run
+        sizes = PARTS[name].tiny if dry else PARTS[name].sizes
         sizes = [n for n in sizes if n in (self.options.n or sizes)]
-        command = self.command(name, seconds - min(GRACE, seconds / 4), str(rows), sizes)
-        outcome = jobs.run(jobs.Job(name, command, seconds, self.environment), float("inf"))
-        if rows.exists():
-            report.add_rows(self.result, rows.read_text().splitlines())
+        limit, environment = seconds - min(GRACE, seconds / 4), self.environment
+        if PARTS[name].compares:
+            words = f"{PARTS[name].compares} --device {'cpu' if dry else 'cuda'} --seconds 1"
+            words += f" --minutes {limit / 60} --out {self.folder / name} --n"
+            command = [sys.executable, "-m", "bench.compare", *words.split(), *map(str, sizes)]
+            environment = {k: v for k, v in environment.items() if k not in INTERPRETED}
+        else:
+            command = self.command(name, limit, str(rows), sizes)
+        outcome = jobs.run(jobs.Job(name, command, seconds, environment), float("inf"))
+        lines = rows.read_text().splitlines() if rows.exists() else []
+        self.result["rows"] += report.rows_of(lines)
+        for path in () if dry else (self.folder / name).glob("*.json"):
+            compared = json.loads(path.read_text())["rows"]
+            self.result["rows"] += [{**r, "part": name, "case": r["family"]} for r in compared]
         self.done(outcome)
 
     def command(
@@ -158,7 +170,7 @@ class Check:
 
 def chosen(only: Sequence[str] | None) -> list[str]:
     """Parts by name, in the order in which they run."""
-    named = {*(only or (*CHECKS, *TIMINGS, "pathologies", "peers"))}
+    named = {*(only or (*CHECKS, *TIMINGS, "pathologies", *PEERS))}
     named |= {*TIMINGS} if "timings" in named else set()
     return [part for part in (*CHECKS, *PARTS) if part in named]
 

@@ -82,13 +82,9 @@ def why_not(method: Method, device: str = "cpu") -> str:
     return why_missing(MODULES.get(method.package, method.package))
 
 
-def inventory(methods: list[Method], device: str = "cpu") -> dict[str, str]:
-    """Package -> version, or why it is missing, for everything that ``methods`` want."""
-    found = {}
-    for method in methods:
-        reason = why_not(method, device)
-        found[method.package] = f"missing ({reason})" if reason else record.version(method.package)
-    return dict(sorted(found.items()))
+def inventory(methods: list[Method]) -> dict[str, str]:
+    """Package -> version of everything that ``methods`` want."""
+    return {name: record.version(name) for name in sorted({m.package for m in methods})}
 
 
 # From costs.
@@ -189,6 +185,10 @@ def round_plan(plan: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def own_pair(method: str, tol: float, drawn: Samples) -> Tensor:
     return fast_assign(drawn.x, drawn.noise, method=method, tol=tol, labels=drawn.labels)
+
+
+def own_pair_on_cpu(drawn: Samples) -> Tensor:
+    return own_pair("exact", 0.01, Samples(drawn.x.cpu(), drawn.noise.cpu())).to(drawn.x.device)
 
 
 def centred_product(x: Tensor, noise: Tensor) -> Tensor:
@@ -322,6 +322,8 @@ OWN_PAIRS = [
     PAIR("exact", partial(own_pair, "exact", 0.01)),
     *(NEAR(f"auction {t:g}", partial(own_pair, "auction", t)) for t in (0.003, 0.01, 0.1, 0.5)),
     NEAR("sinkhorn 0.01", partial(own_pair, "sinkhorn", 0.01)),
+    NEAR("auto", partial(own_pair, "auto", 0.01), only="cuda"),  # elsewhere it is one of these
+    PAIR("exact, on the CPU", own_pair_on_cpu, only="cuda"),
     NEAR("auction, float32", partial(product_then, own("auction"))),
 ]
 MULTIPLIED = ("scipy", "lapjv", "lapx lapjvr", "lapcpp", "POT emd", "POT sinkhorn 0.1",

@@ -43,6 +43,7 @@ class Problem:
     family: str
     cost: Array  # (n, m) or (B, n, m)
     samples: Samples | None = None
+    device: str = "cpu"  # where methods find it
 
     @property
     def n(self) -> int:
@@ -71,8 +72,10 @@ class Problem:
         found: dict[str, Any] = {CENTRED: torch.from_numpy(self.cost)}
         if self.samples:
             x, noise = (part.flatten(1) for part in self.samples[:2])
-            found |= {SAMPLES: self.samples, EUCLIDEAN: torch.cdist(x, noise)}
-        return found
+            found[EUCLIDEAN] = torch.cdist(x, noise)
+            given = (part if part is None else part.to(self.device) for part in self.samples)
+            found[SAMPLES] = Samples(*given)
+        return {k: v if k == SAMPLES else v.to(self.device) for k, v in found.items()}
 
     @cached_property
     def best(self) -> float:

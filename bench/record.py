@@ -59,9 +59,9 @@ def path_of(folder: Path, device: dict[str, Any], tag: str = "") -> Path:
     return folder / f"{'-'.join(filter(None, (day, slug(device), tag)))}.json"
 
 
-def of_today(folder: Path) -> Result:
+def of_today(folder: Path, device: dict[str, Any]) -> Result:
     """What ``save`` wrote today on this machine, at this commit; empty, if there is none."""
-    path = path_of(folder, device_facts("cpu", torch.get_num_threads()))
+    path = path_of(folder, device)
     found: Result = json.loads(path.read_text()) if path.exists() else {}
     return found if found.get("commit") == commit() else {}
 

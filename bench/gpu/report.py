@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..tables import markdown
+from ..tables import each_method, markdown
 from .jobs import MISSING, OK
 
 NOT_MEASURED = "not measured"
@@ -21,14 +22,11 @@ Row = dict[str, Any]
 Result = dict[str, Any]
 
 
-def add_rows(result: Result, lines: Iterable[str]) -> None:
+def rows_of(lines: Iterable[str]) -> Iterator[Row]:
     """Rows of a part, as it wrote them; a line that a killed part left unfinished is dropped."""
     for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        result["rows"].append(row)
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def failures(result: Result) -> list[str]:
@@ -47,7 +45,9 @@ def text(result: Result) -> str:
              for job in result["jobs"]]  # fmt: skip
     for part in dict.fromkeys(row["part"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["part"] == part and "skipped" not in row]
-        if part == "pathologies":
+        if rows and "ms" in rows[0]:
+            lines += ["", part, each_method({"rows": rows})]
+        elif part == "pathologies":
             bad = sum("wrong" in row for row in rows)
             lines += ["", f"pathologies: {len(rows)} solves, {bad} wrong"]
         elif rows := [row for row in rows if "kernel" not in row]:

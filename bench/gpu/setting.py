@@ -95,7 +95,7 @@ class Setting:
             if self.device != "cpu":
                 torch.cuda.empty_cache()
 
-    def eager(self, calls: Sequence[Call], seconds: float = 0.5, fewest: int = FEWEST) -> Row:
+    def eager(self, calls: Sequence[Call], seconds: float = 0.5) -> Row:
         """Entries of a row: milliseconds on the device and on the host; None if untimed."""
         for call in calls[: None if self.timed else 1]:
             call()
@@ -103,7 +103,7 @@ class Setting:
             return {"eager_ms": None, "enqueue_ms": None}
         turn, taken, host = itertools.cycle(calls), [], []
         while not taken or (sum(taken) < 1e3 * seconds and len(taken) < MOST):
-            marks = [torch.cuda.Event(enable_timing=True) for _ in range(fewest + 1)]
+            marks = [torch.cuda.Event(enable_timing=True) for _ in range(FEWEST + 1)]
             marks[0].record()
             for mark in marks[1:]:
                 begin = time.perf_counter()
