@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# What a product is added to, times zero; a new one each time would take as long as a small product.
+NOTHING = {d: torch.empty(1, dtype=d, device="cpu") for d in (torch.float32, torch.float64)}
 SLICE = 256  # coordinates that are multiplied at a time, at least
 
 
@@ -30,7 +32,9 @@ def product(
     """
     add = torch.addmm if x.ndim == 2 else torch.baddbmm
     beta = 0 if start is None else 1
-    cost = x.new_empty(1, dtype=dtype) if start is None else start
+    cost = start
+    if cost is None:
+        cost = NOTHING[dtype] if x.is_cpu and dtype in NOTHING else x.new_empty(1, dtype=dtype)
     if x.dtype == y.dtype == dtype and shift_x is None and shift_y is None:
         return add(cost, x, y.mT, beta=beta, alpha=scale).contiguous()
     for part in _slices(x, y):

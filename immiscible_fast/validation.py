@@ -37,6 +37,8 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 def check_number(name: str, value: object, wanted: str = "a number") -> float:
     """A real number of any kind, as a float."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be {wanted}, got {type(value).__name__}")
     try:
@@ -198,19 +200,19 @@ def is_plain_pair(x: object, y: object) -> bool:
     """Whether two arguments are what most calls get: samples (n, ...), two or more, that pass every
     check of a pair and hold real data on the CPU in one type, with no gradient, and outside of
     tracers and autocast. It takes a microsecond to know, and the checks one by one take ten."""
+    if not (type(x) is type(y) is Tensor and not is_traced() and x.is_cpu and y.is_cpu):
+        return False
+    if x.is_nested or y.is_nested or x.requires_grad or y.requires_grad:
+        return False
+    shape, dtype = x.shape, x.dtype  # each look takes its time
     return (
-        type(x) is type(y) is Tensor
-        and not is_traced()
-        and x.is_cpu
-        and y.is_cpu
-        and not (x.is_nested or y.is_nested or x.requires_grad or y.requires_grad)
-        and x.layout is y.layout is torch.strided
-        and x.dtype is y.dtype
-        and x.dtype in (torch.float32, torch.float64)
-        and x.shape == y.shape
-        and x.ndim > 1
-        and x.shape[0] > 1
-        and x.numel() > 0
+        x.layout is y.layout is torch.strided
+        and dtype is y.dtype
+        and dtype in (torch.float32, torch.float64)
+        and shape == y.shape
+        and len(shape) > 1
+        and shape[0] > 1
+        and 0 not in shape
         and not torch.is_autocast_enabled("cpu")
     )
 

@@ -83,12 +83,12 @@ def test_an_offset_of_images_of_any_scale_costs_no_digits(exponent, rng):
 @pytest.mark.parametrize(("offset", "products"), [(0.0, 1), (0.5, 1), (100.0, 2)])
 def test_products_are_made_again_only_where_digits_were_lost(offset, products, rng, monkeypatch):
     from immiscible_fast import products as inner
-    from immiscible_fast.cpu import costs
+    from immiscible_fast.cpu import backend, costs
 
     x, noise = draw(rng, 70, 300, dtype=torch.float32), draw(rng, 70, 300, dtype=torch.float32)
     made = []
     product = inner.product
-    for module in (inner, costs):
+    for module in (inner, costs, backend):
         monkeypatch.setattr(module, "product", lambda *args: made.append(1) or product(*args))
     fast_assign(x / 4 + offset, noise + offset)
     assert len(made) == products

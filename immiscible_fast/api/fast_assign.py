@@ -189,7 +189,7 @@ def fast_assign(
     unconditioned = conditions is None and condition_weight is None and condition_share is None
     one = plain and unconditioned and labels is None and batched is False and return_stats is False
     one = one and method != "streaming" and max_memory is None
-    if one and validation.is_plain_pair(x, noise) and len(x) < memory.LARGE and not on_gpu(x):
+    if one and validation.is_plain_pair(x, noise) and x.shape[0] < memory.LARGE and not on_gpu(x):
         return ops.assign_plain(x, noise, metric, method, tol)
     images, noises = validation.check_pair("x", x, "noise", noise, batched, same_count=True)
     validation.check_data("x", images)

@@ -13,12 +13,18 @@ from torch import Tensor
 
 from .. import cost_limit, metrics, rectangular, validation
 from ..devices import warn_solved_on_cpu
+from ..products import product
 from ..types import Assigned, Assignment, Solution
-from .costs import LargeConstants, assignment_cost, most_constants
+from .costs import LARGE_CONSTANTS, LargeConstants, assignment_cost, most_constants
 from .groups import groups_by_size
 
 INFINITY = math.inf
 EXACT = ("auto", "exact")
+PLAIN_PRODUCTS = {  # of samples as they are
+    name: definition.factor
+    for name, definition in metrics.METRICS.items()
+    if definition.factor is not None and definition.prepared is None
+}
 
 
 def solve(cost: Tensor, method: str, tol: float) -> Assignment:
@@ -63,7 +69,19 @@ def assign(
 def assign_plain(x: Tensor, noise: Tensor, metric: str, method: str, tol: float) -> Tensor:
     """The index (n,) of two plain tensors (n, ...), see ``validation.is_plain_pair``."""
     n = x.shape[0]
-    index = _assign(x.reshape(1, n, -1), noise.reshape(1, n, -1), metric, method, tol)
+    if x.ndim > 2:
+        x, noise = x.reshape(n, -1), noise.reshape(n, -1)
+    centred = False
+    if method in EXACT and metric in PLAIN_PRODUCTS:  # as ``_assign``, by few calls of torch
+        cost = product(x, noise, x.dtype, PLAIN_PRODUCTS[metric]).numpy()[None]
+        try:
+            return torch.from_numpy(exact_index(cost, LARGE_CONSTANTS)[0])
+        except LargeConstants:
+            centred = True
+        except ValueError:  # which ``_assign`` explains
+            pass
+        del cost  # before there is another
+    index = _assign(x[None], noise[None], metric, method, tol, centred=centred)
     return torch.from_numpy(index[0])
 
 
@@ -159,11 +177,13 @@ def _assign(
     method: str,
     tol: float,
     gap: NDArray[np.float64] | None = None,
+    centred: bool = False,
 ) -> NDArray[np.int64]:
-    """``fast_assign`` of checked (B, n, D) tensors: index (B, n); adds to ``gap`` (B,), if any."""
+    """``fast_assign`` of checked (B, n, D) tensors: index (B, n); adds to ``gap`` (B,), if any.
+    Products are ``centred`` at once, or where they have to be."""
     if x.numel() == 0 or x.shape[1] == 1:
         return np.tile(np.arange(x.shape[1]), (x.shape[0], 1))
-    centred, constants = False, most_constants(metric)
+    constants = np.inf if centred else most_constants(metric)
     while True:
         try:
             cost = assignment_cost(x, noise, metric, method, tol, centred)
