@@ -8,7 +8,6 @@ finds nothing worse any more. Writes the summits to bench/results/climb/.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import tyro
 
 from . import problems, record
 from .cases import GROUPS
@@ -95,18 +95,11 @@ def climb(seed: int, minutes: float) -> list[dict[str, Any]]:
     return sorted(summits, key=lambda row: -row["ratio"])[:20]
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "climb")
-    options = parser.parse_args(argv)
+def main(minutes: float = 10, seed: int = 0, out: Path = record.RESULTS / "climb") -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    rows = climb(options.seed, options.minutes)
-    print(record.save(options.out, minutes=options.minutes, seed=options.seed, rows=rows))
-    return 0
+    print(record.save(out, minutes=minutes, seed=seed, rows=climb(seed, minutes)))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    tyro.cli(main, description=__doc__)

@@ -144,7 +144,10 @@ def side_by_side(
         "gap_sd": proven_gap(problem),
     }
     exact = [m.name for m in asked if m.exact and not m.ours and m.name in first]
-    return row | record.against_peers(row["ms"], exact, ours)
+    if peer := min(exact, key=row["ms"].__getitem__, default=""):
+        row["fastest_peer"] = peer
+        row["ratio"] = float(f"{row['ms'][ours] / row['ms'][peer]:.6g}")
+    return row
 
 
 def proven_gap(problem: Problem) -> float | None:

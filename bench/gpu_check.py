@@ -3,7 +3,6 @@
     python -m bench.gpu_check                       # or: make gpu-check
     python -m bench.gpu_check --only timings        # or tests, sanitizer, pathologies, peers ...
     python -m bench.gpu_check --only calls stages --output DIR
-    python -m bench.gpu_check --only tune           # a sweep over parameters, only if named
     python -m bench.gpu_check --dry-run             # without a GPU: nothing is timed or recorded
 
 It needs neither a network nor an installation. It runs the GPU tests and compute-sanitizer beside
@@ -48,10 +47,8 @@ PARTS = {
     "pathologies": Part(60, (256, 1024)),
     "peers": Part(45, (1024, 2048, 4096), (32,), "pairs --families photo"),
     "batch_peers": Part(15, (64, 128, 256), (16,), "batches --families photo"),
-    "tune": Part(250, (1024, 4096)),
 }
 TIMINGS = ("pairwise", "calls", "stages", "batches")
-PEERS = ("peers", "batch_peers")
 CHECKS = ("tests", "sanitizer")  # beside each other, in so many seconds:
 CHECKING = 170.0
 SECONDS = 560.0
@@ -170,8 +167,7 @@ class Check:
 
 def chosen(only: Sequence[str] | None) -> list[str]:
     """Parts by name, in the order in which they run."""
-    named = {*(only or (*CHECKS, *TIMINGS, "pathologies", *PEERS))}
-    named |= {*TIMINGS} if "timings" in named else set()
+    named = {*(only or (*CHECKS, *PARTS))} | {*(TIMINGS if "timings" in (only or ()) else ())}
     return [part for part in (*CHECKS, *PARTS) if part in named]
 
 

@@ -6,25 +6,19 @@ python -m tests.ptx_emulator bench/one_call.py --n 4096 \\
 
 from __future__ import annotations
 
-import argparse
-
 import torch
+import tyro
 
 from bench.problems import problem
 from immiscible_fast import solve_assignment
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=1024)
-    parser.add_argument("--family", default="photo", help="of bench/problems.py")
-    parser.add_argument("--method", default="exact")
-    options = parser.parse_args()
-    cost = torch.from_numpy(problem(options.family, options.n).cost)
+def main(n: int = 1024, family: str = "photo", method: str = "exact") -> None:
+    cost = torch.from_numpy(problem(family, n).cost)
     cost = cost.cuda() if torch.cuda.is_available() else cost
-    answer = solve_assignment(cost, method=options.method)
+    answer = solve_assignment(cost, method=method)
     print(f"cost {float(answer.cost):.6g}, gap {float(answer.gap):.3g}")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

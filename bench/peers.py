@@ -278,8 +278,6 @@ SCIPY, LAPX, LAPCPP, POT, FASTLAP, TLA = (
 SOLVERS = [
     Method("exact", own("exact"), rectangles=True),
     Method("linear_sum_assignment", own_drop_in, rectangles=True),
-    Method("auction 0.01", own("auction"), exact=False),
-    Method("sinkhorn 0.01", own("sinkhorn"), exact=False),
     SCIPY("scipy", scipy_solve, rectangles=True),
     SCIPY("scipy, raw L2", scipy_solve, takes=EUCLIDEAN, exact=False),
     Method("lapjv", peer("lapjv:lapjv", 0), "lapjv"),

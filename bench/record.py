@@ -142,11 +142,3 @@ def newest(folder: str) -> Result:
     """The result with the last name; of one day, the one with most threads."""
     found: Result = json.loads(max((RESULTS / folder).glob("*.json")).read_text())
     return found
-
-
-def against_peers(ms: dict[str, float], right: list[str], ours: str) -> Row:
-    """The fastest of the exact peers that got the optimum, and our time over its time."""
-    if not right or ours not in ms:
-        return {}
-    peer = min(right, key=ms.__getitem__)
-    return {"fastest_peer": peer, "ratio": float(f"{ms[ours] / ms[peer]:.6g}")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import sys
@@ -20,7 +19,7 @@ import checks
 
 from bench import gpu_check, record
 from bench.gpu import __main__ as part_main
-from bench.gpu import counts, jobs, model, pathologies, report, setting, small, targets, tune
+from bench.gpu import counts, jobs, model, pathologies, report, setting, small, targets
 from immiscible_fast import solve_assignment
 
 PARTS = (*(name for name, part in gpu_check.PARTS.items() if not part.compares), "small")
@@ -80,7 +79,7 @@ def test_a_result_holds_what_a_killed_part_wrote():
 
 def test_parts_are_chosen_by_name_and_share_the_time(tmp_path):
     every = gpu_check.chosen(None)
-    assert set(every) == {*gpu_check.CHECKS, *gpu_check.PARTS} - {"tune"}
+    assert set(every) == {*gpu_check.CHECKS, *gpu_check.PARTS}
     assert gpu_check.chosen(["timings"]) == list(gpu_check.TIMINGS)
     weights = [part.seconds for name, part in gpu_check.PARTS.items() if name in every]
     assert gpu_check.CHECKING + sum(weights) <= gpu_check.SECONDS < 600
@@ -136,11 +135,6 @@ def test_jobs_end_well_or_ill_or_at_their_limit():
     assert found["well"]["summary"] == "red == 2 passed in 1s"
     assert (found["ill"]["code"], found["ill"]["tail"]) == (3, "why\n")
     assert jobs.run(job("never", ""), 0.0)["status"] == jobs.STOPPED
-
-
-def test_knobs_are_constants_that_there_are():
-    for module, _, name in (knob.rpartition(".") for knob in tune.KNOBS):
-        assert not module or hasattr(importlib.import_module(f"{tune.KERNELS}.{module}"), name)
 
 
 @pytest.mark.parametrize("part", PARTS)
