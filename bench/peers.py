@@ -33,15 +33,6 @@ from . import record
 from .problems import CENTRED, EUCLIDEAN, SAMPLES, Samples
 
 OWN = "immiscible_fast"
-MODULES = {  # of packages that have another name
-    "scipy": "scipy.optimize",
-    "lapx": "lap",
-    "POT": "ot",
-    "torch-linear-assignment": "torch_linear_assignment",
-    "torchcfm": "torchcfm.optimal_transport",
-    "flash-sinkhorn": "flash_sinkhorn",
-    "before": OWN,
-}
 BROADCAST_LIMIT = 2 << 30  # bytes of the papers' (n, n, D) array that a benchmark may take
 KNN_SEED = 7
 
@@ -63,23 +54,6 @@ class Method:
     @property
     def ours(self) -> bool:
         return self.package == OWN
-
-
-@cache
-def why_missing(module: str) -> str:
-    """Why the module does not import here; an empty string if it does."""
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # a broken peer may raise anything
-        return f"{type(error).__name__}: {error}".splitlines()[0][:120]
-    return ""
-
-
-def why_not(method: Method, device: str = "cpu") -> str:
-    """Why the method cannot run on this device of this machine; an empty string if it can."""
-    if method.only and method.only != device:
-        return f"runs on {method.only} only"
-    return why_missing(MODULES.get(method.package, method.package))
 
 
 def inventory(methods: list[Method]) -> dict[str, str]:
@@ -150,8 +124,7 @@ def fastlap_batch(costs: Tensor) -> Any:
 def pot_emd(cost: Tensor) -> Any:
     import ot
 
-    weight = np.full(cost.shape[0], 1 / cost.shape[0])
-    return ot.emd(weight, weight, array(cost)).argmax(1)
+    return ot.emd([], [], array(cost)).argmax(1)
 
 
 def pot_sinkhorn(eps: float, updates: int, cost: Tensor) -> NDArray[np.int64]:
@@ -159,8 +132,7 @@ def pot_sinkhorn(eps: float, updates: int, cost: Tensor) -> NDArray[np.int64]:
     import ot
 
     matrix = array(cost).astype(np.float64)
-    weight = np.full(matrix.shape[0], 1 / matrix.shape[0])
-    plan = ot.sinkhorn(weight, weight, matrix, eps * matrix.std(), numItermax=updates, warn=False)
+    plan = ot.sinkhorn([], [], matrix, eps * matrix.std(), numItermax=updates, warn=False)
     return round_plan(plan)
 
 
@@ -234,17 +206,12 @@ def best_of(k: int, drawn: Samples) -> Tensor:
 
 
 def torchcfm_exact(drawn: Samples) -> Any:
-    """The sampler's plan and its own draw of pairs; judged by the plan, the better of the two.
-
-    It draws from numpy's global state, which is put back.
-    """
+    """The sampler's plan and its own draw of pairs; judged by the plan, the better of the two."""
     from torchcfm.optimal_transport import OTPlanSampler
 
     sampler = OTPlanSampler(method="exact")
     plan = sampler.get_map(drawn.x, drawn.noise)
-    state = np.random.get_state()
     sampler.sample_map(plan, len(plan))
-    np.random.set_state(state)
     return plan.argmax(1)
 
 

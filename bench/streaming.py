@@ -14,6 +14,7 @@ bench/results/streaming/.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import resource
 import time
@@ -102,7 +103,7 @@ def methods(n: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
         OTT: by_ott,
         **{f"batches of {b}": partial(in_batches, b) for b in BATCHES if b < n},
     }
-    missing = {name for name, module in NEEDS.items() if peers.why_missing(module)}
+    missing = {name for name, module in NEEDS.items() if not importlib.util.find_spec(module)}
     return {
         name: call
         for name, call in every.items()

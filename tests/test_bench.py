@@ -28,11 +28,12 @@ def test_a_family_follows_from_its_seed(family):
 
 @pytest.mark.parametrize("method", peers.SOLVERS, ids=lambda method: method.name)
 def test_a_solver_returns_a_matching_and_the_optimum_if_it_promises_it(method):
-    if peers.why_not(method):
-        pytest.skip(peers.why_not(method))
     for n, m in ((24, 24), (10, 24), (24, 10)) if method.rectangles else ((24, 24),):
         cost = np.random.default_rng(0).random((n, m), dtype=np.float32)
-        index = np.asarray(method.solve(torch.from_numpy(cost)))
+        try:
+            index = np.asarray(method.solve(torch.from_numpy(cost)))
+        except ImportError as error:
+            pytest.skip(str(error))
         rows = np.flatnonzero(index >= 0)
         assert len(set(index[rows].tolist())) == min(n, m)
         if method.exact:
@@ -49,16 +50,16 @@ def test_peers_that_are_missing_or_wrong_are_left_out_and_ratios_are_right():
 
     slow = Method("slow", late, "scipy")
     wrong = Method("wrong", lambda cost: np.arange(len(cost)), "numpy")
-    absent = Method("absent", lambda cost: cost, "no-such-package")
+    absent = Method("absent", peers.peer("no_such_package:solve", 0), "no-such-package")
     methods = [peers.named(peers.SOLVERS, "exact")[0], slow, wrong, absent]
     row = compare.side_by_side(given, methods, "exact", seconds=0.05)
     assert row["fastest_peer"] == "slow"
     assert row["ratio"] < 1
     assert row["ratio"] == pytest.approx(row["ms"]["exact"] / row["ms"]["slow"], rel=1e-4)
     assert row["left_out"]["wrong"].startswith("ArithmeticError: cost")
-    assert "no-such-package" in row["left_out"]["absent"]
+    assert "no_such_package" in row["left_out"]["absent"]
     assert row["gap_sd"] < 1e-6
-    assert "no-such-package" in peers.inventory(methods)
+    assert peers.inventory(methods)["no-such-package"] == "unknown"
 
 
 def test_an_answer_of_ours_that_is_wrong_stops_the_comparison():
