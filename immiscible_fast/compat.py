@@ -91,6 +91,10 @@ def linear_sum_assignment(
         _check_numerical(costs)
         short = costs.dtype.kind == "f" and costs.dtype.itemsize <= 4
         costs = costs.astype(np.float32 if short else np.float64)
+    if limit == INFINITY and costs.size:
+        found: tuple[NDArray[np.int64], NDArray[np.int64]]
+        found = ops.complete_pairs()(-costs if maximize else costs)
+        return found
     return ops.array_pairs(costs, maximize, limit)
 
 

@@ -56,7 +56,7 @@ def columns(cost: Tensor, maximize: bool, limit: float, *, check: bool) -> Tenso
     return backend(cost).columns(cost, maximize, limit, check)
 
 
-array_pairs = cpu.array_pairs  # nothing traces arrays
+array_pairs, complete_pairs = cpu.array_pairs, cpu.complete_pairs  # nothing traces arrays
 
 
 def pairwise_cost(x: Tensor, y: Tensor, metric: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from ..types import Assigned, Assignment, Solution
 from .costs import LARGE_CONSTANTS, LargeConstants, assignment_cost, most_constants
 from .groups import groups_by_size
 
-INFINITY = math.inf
 EXACT = ("auto", "exact")
 PLAIN_PRODUCTS = {  # of samples as they are
     name: definition.factor
@@ -106,13 +105,18 @@ def array_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of (n, m) costs, float32 or float64, in order, and their columns: those that have one,
     see ``cost_limit``."""
-    if limit == INFINITY and costs.size:
-        found: tuple[NDArray[np.int64], NDArray[np.int64]]
-        found = _solver().pairs(-costs if maximize else costs)
-        return found
     index = array_columns(costs[None], maximize, limit)[0]
     rows = (index >= 0).nonzero()[0]
     return rows, index[rows]
+
+
+@functools.cache
+def complete_pairs() -> Callable[[NDArray[np.floating]], Any]:
+    """``array_pairs`` to minimise costs without a limit, none of them empty; of small problems in
+    less time."""
+    from .solver import pairs
+
+    return pairs
 
 
 def cost_matrix(x: Tensor, y: Tensor, metric: str) -> Tensor:

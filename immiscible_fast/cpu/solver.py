@@ -7,8 +7,10 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numba.np.numpy_support import as_dtype
 from numpy.typing import NDArray
 
 from immiscible_fast.kernels.cpu.answer import CONSTANTS, INFEASIBLE, INVALID, RESCALE, SOLVED
@@ -33,6 +35,7 @@ ALWAYS_SMALL = SMALL**2  # entries; whatever their shape, a problem is small
 WATCHED_FROM = (1 << 30) + 1
 ROOMY = 990  # exponent of costs that leaves room for prices above, in float64
 LEAST = math.ulp(0.0)
+DIRECT: dict[np.dtype[Any], Callable[..., int]] = {}  # see ``_small_pairs_of``
 EMPTY, INT64 = np.empty, np.dtype(np.int64)  # looked up once
 
 _is_small = is_small.py_func  # a compiled function takes longer to call
@@ -122,7 +125,8 @@ def pairs(costs: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.in
     if costs.flags.carray and (n * m <= ALWAYS_SMALL or _takes_small(costs, n, m)):
         count = n if n <= m else m
         rows, columns = EMPTY(count, INT64), EMPTY(count, INT64)
-        if small_pairs(costs, rows, columns) == SOLVED:
+        call = DIRECT.get(costs.dtype) or _small_pairs_of(costs.dtype)
+        if call(costs, rows, columns) == SOLVED:
             return rows, columns
     if n == 1 or m == 1:
         best = costs.argmin()
@@ -135,6 +139,16 @@ def pairs(costs: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.in
         return np.arange(n), index
     rows = (index >= 0).nonzero()[0]
     return rows, index[rows]
+
+
+def _small_pairs_of(dtype: np.dtype[Any]) -> Callable[..., int]:
+    """``small_pairs`` as compiled for costs of this type, without Numba's look at the arguments,
+    which takes as long as to solve a small problem. They must be ``carray``."""
+    rows = np.empty(1, np.int64)
+    small_pairs(np.zeros((1, 1), dtype), rows, rows.copy())
+    for signature, compiled in small_pairs.overloads.items():
+        DIRECT[as_dtype(signature[0].dtype)] = compiled.entry_point
+    return DIRECT[dtype]
 
 
 def _takes_small(costs: NDArray[np.floating], n: int, m: int) -> bool:
