@@ -93,17 +93,9 @@ def side_by_side(
     hopeless: float = math.inf,
     left_out: dict[str, str] | None = None,
 ) -> record.Row:
-    """Medians of all methods on one problem, in turns, and who was left out and why.
-
-    Parameters
-    ----------
-    seconds : float
-        For all rounds together.
-    hopeless : float
-        What takes so many times as long as the fastest is timed once.
-    left_out : dict
-        Methods that are not to be asked, and why.
-    """
+    """Medians of all methods on one problem, in turns of so many seconds together, and who was left
+    out and why, besides those that are not to be asked. What is ``hopeless`` times as long as the
+    fastest is timed once."""
     left_out = {} if left_out is None else dict(left_out)
     first: dict[str, float] = {}
     share = {}

@@ -8,11 +8,9 @@ tests run on (tests/families.py).
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,14 +212,9 @@ def power_law(
 
 @lru_cache(maxsize=1)
 def _photographs() -> list[NDArray[np.float32]]:
-    from PIL import Image
+    from sklearn.datasets import load_sample_images
 
-    spec = importlib.util.find_spec("sklearn")  # which takes a second to import
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("photographs are those of scikit-learn: pip install scikit-learn")
-    folder = Path(spec.origin).parent / "datasets" / "images"
-    pictures = [np.asarray(Image.open(path)) for path in sorted(folder.glob("*.jpg"))]
-    return [picture.astype(np.float32) / 127.5 - 1 for picture in pictures]
+    return [picture.astype(np.float32) / 127.5 - 1 for picture in load_sample_images().images]
 
 
 def one_over_f(rng: np.random.Generator, n: int, m: int) -> Any:

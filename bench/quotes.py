@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
@@ -21,11 +20,6 @@ from .record import ROOT, Result, Row, newest
 PAGES = (ROOT / "README.md", ROOT / "bench/report/report.md", *sorted((ROOT / "docs").glob("*.md")))
 LOST = ("headline", "pairs", "batches", "shapes", "worst_case")
 MARKED = re.compile(r"(<!-- figures: (.+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
-WHOLE_CALLS = (  # family, n that are shown, besides all that we lose
-    *(("photo", n) for n in (64, 100, 256, 512, 1024, 2048)),
-    *(("digits", 1024), ("latents", 256), ("wide_latents", 64)),
-)
-SIZES = (64, 100, 256, 1024, 2048, 4096)
 SHORT = (  # of README: family, n
     *(("photo", n) for n in (64, 256, 1024, 4096)),
     *((family, 1024) for family in ("onef", "digits", "uniform")),
@@ -49,11 +43,11 @@ def quotes() -> dict[str, str]:
         **{f"table of {group}": section(group, result) for group, result in groups.items()},
         **{f"losses of {group}": tables.losses(groups[group]) for group in LOST},
         "table of memory": memory.table(),
-        "solvers": table("headline", solvers, lambda row: row["n"] in SIZES),
-        "solvers, in short": table("headline", solvers, lambda row: named(row) in SHORT),
-        "whole calls": table(
-            "pairs", calls, lambda row: named(row) in WHOLE_CALLS or row.get("ratio", 0) > 1
+        "solvers": tables.of_group("headline", solvers),
+        "solvers, in short": tables.of_group(
+            "headline", {"rows": [row for row in solvers["rows"] if named(row) in SHORT]}
         ),
+        "whole calls": tables.of_group("pairs", calls),
         "small n": tables.small_sizes(solvers),
         "rectangles": tables.rectangles(shapes),
         "rectangles where peers are faster": tables.rectangle_sentence(shapes),
@@ -83,10 +77,6 @@ def section(group: str, result: Result) -> str:
 
 def named(row: Row) -> tuple[str, int]:
     return row["family"], row["n"]
-
-
-def table(group: str, result: Result, wanted: Callable[[Row], bool]) -> str:
-    return tables.of_group(group, {"rows": [row for row in result["rows"] if wanted(row)]})
 
 
 def typical(result: Result) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import itertools
 import json
 import sys
@@ -19,7 +21,7 @@ import checks
 
 from bench import gpu_check, record
 from bench.gpu import __main__ as part_main
-from bench.gpu import counts, jobs, model, pathologies, report, setting, small, targets
+from bench.gpu import counts, jobs, model, pathologies, report, setting, small, stages, targets
 from immiscible_fast import solve_assignment
 
 PARTS = (*(name for name, part in gpu_check.PARTS.items() if not part.compares), "small")
@@ -150,6 +152,42 @@ def test_a_part_runs_and_claims_nothing_without_a_device(part, tmp_path):
     assert not timed
     found["targets"] = targets.judged(found["rows"])
     assert report.NOT_MEASURED in report.text(found)
+
+
+class Stopwatch:
+    """What times are taken with on a GPU: events, graphs that do not run, and the profiler."""
+
+    key, count, device_time_total = "update_kernel", 10, 5e3
+
+    def __init__(self, **options):
+        pass
+
+    def record(self):
+        self.time = time.perf_counter()
+
+    def elapsed_time(self, other):
+        return 1e3 * (other.time - self.time)
+
+    def replay(self):
+        pass
+
+    def key_averages(self):
+        return [self]
+
+
+@pytest.mark.parametrize("part", ["calls", "batches", "pathologies", "stages"])
+def test_a_part_is_timed(part, monkeypatch):
+    changed = {"Event": Stopwatch, "CUDAGraph": Stopwatch, "graph": contextlib.nullcontext}
+    changed |= dict.fromkeys(("max_memory_allocated", "memory_allocated"), lambda: 0)
+    changed |= dict.fromkeys(("synchronize", "reset_peak_memory_stats", "current_stream"), int)
+    for name, stand_in in changed.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(stages, "profile", lambda **_: contextlib.nullcontext(Stopwatch()))
+    given = setting.Setting("cpu", True, gpu_check.PARTS[part].tiny, 4, 60.0)
+    cases = importlib.import_module(f"bench.gpu.{part}").cases(given)
+    for row in given.rows(itertools.islice(cases, 4)):
+        assert "wrong" not in row and "skipped" not in row
+        assert row["device_ms"] == 1 if part == "stages" else row["eager_ms"] > 0
 
 
 def test_cases_that_fail_or_would_take_too_long_are_noted():

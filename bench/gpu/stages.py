@@ -45,6 +45,8 @@ def _profiled(setting: Setting, n: int, method: str) -> Row | list[Row]:
             rows.append({"case": event.key[:60], "kernel": True, **row(taken, launches)})
             total = stages[STAGES.get(event.key, PRODUCT)]
             total[:] = total[0] + taken, total[1] + launches
+    if not stages:
+        raise RuntimeError("the profiler saw no kernel")
     for stage, (taken, launches) in stages.items():
         count = stage_bytes(stage, n, setting.dim, exact=method == "exact")
         rows.append({"case": stage, **row(taken, launches), "bytes": count})
