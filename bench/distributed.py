@@ -14,15 +14,11 @@ on rank 0 and sends each rank its slice in turn. Bytes are those that were hande
 
 from __future__ import annotations
 
-import argparse
 import math
-import multiprocessing
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 from unittest.mock import patch
 
@@ -35,8 +31,10 @@ from torch import Tensor
 from immiscible_fast import assign_noise, fast_assign
 from immiscible_fast.distributed.group import Group
 from immiscible_fast.distributed.sharded import ROOM
+from tests.ranks import launch
 
 from . import problems, record, tables
+from .turns import in_turns
 
 GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
     "bytes_per_s_in_node": 300e9,
@@ -52,47 +50,45 @@ GPUS: dict[str, float] = {  # assumed, of one GPU of a node of eight
     "passes_of_sharded": 270,  # 21 updates of ten reads or writes, as torch does them, and the rest
     "matching_s_per_row": 5e-5,  # of the lists, on the CPU of rank 0: what was measured at n = 4096
 }
+SIMULATED = [(size, n) for n in (2048, 16384, 131072) for size in (8, 64, 512)]
 WORDS = 64  # bytes of agreement
 GATHER = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
-WHOLE = ("official", "ours", "ours, shared seed")
-SIMULATED_SIZES = (8, 64, 512)
-SIMULATED_N = (2048, 16384, 131072)
+RECEIVED: dict[str, Callable[..., int]] = {  # bytes from others, by what was handed over
+    "all_gather": lambda parts, own: sum(part.nbytes for part in parts) - own.nbytes,
+    GATHER: lambda every, own, *_: every.nbytes - own.nbytes,
+    "send": lambda *_: 0,
+    "recv": lambda got, *_: got.nbytes,
+}
 
 
 def counted(size: int, rows: int, dim: int, itemsize: int) -> dict[str, dict[str, int]]:
     """Collectives one after another in a call, and bytes that a rank gets from others in them; the
     official scheme has a barrier at its end, too."""
-    n, others = size * rows, size - 1
-    sample = dim * itemsize
-    if others == 0:
-        return {name: {"collectives": 0, "bytes": 0} for name in WHOLE}
+    n, others, sample = size * rows, size - 1, dim * itemsize
+    found = {  # the official one has two gathers, and a send to each other rank
+        "official": (2 + others, others * rows * (sample + n * itemsize) + rows * sample),
+        "ours": (2, others * (2 * rows * sample + WORDS)),
+        "ours, shared seed": (2, others * (rows * sample + WORDS)),
+    }
+    alone = others == 0
     return {
-        "official": {
-            "collectives": 2 + others,  # two gathers, and a send to each other rank
-            "bytes": others * rows * (sample + n * itemsize) + rows * sample,
-        },
-        "ours": {"collectives": 2, "bytes": others * (2 * rows * sample + WORDS)},
-        "ours, shared seed": {"collectives": 2, "bytes": others * (rows * sample + WORDS)},
+        name: {"collectives": 0 if alone else number, "bytes": 0 if alone else received}
+        for name, (number, received) in found.items()
     }
 
 
 @contextmanager
-def counting() -> Iterator[dict[str, int]]:
-    """Collectives that this process takes part in, and the bytes that it gets from others."""
-    found = {"collectives": 0, "bytes": 0}
-    gathers = ("all_gather", GATHER)
+def counting() -> Iterator[list[int]]:
+    """Bytes that this process gets from others, by collective that it takes part in."""
+    found: list[int] = []
     with ExitStack() as patches:
         mocks = {
             name: patches.enter_context(patch.object(dist, name, wraps=getattr(dist, name)))
-            for name in (*gathers, "send", "recv")
+            for name in RECEIVED
         }
         yield found
     for name, mock in mocks.items():
-        for first, *rest in (call.args for call in mock.call_args_list):
-            found["collectives"] += 1
-            if name != "send":
-                got = sum(part.nbytes for part in first) if name == "all_gather" else first.nbytes
-                found["bytes"] += got - (rest[0].nbytes if name in gathers else 0)
+        found += [RECEIVED[name](*call.args) for call in mock.call_args_list]
 
 
 def official(x: Tensor, noise: Tensor) -> Tensor:
@@ -107,10 +103,9 @@ def official(x: Tensor, noise: Tensor) -> Tensor:
     mine = torch.empty_like(noise)
     if rank == 0:
         _, index = linear_sum_assignment(torch.cat(blocks).numpy())
-        parts = whole[torch.from_numpy(index)].split(len(x))
-        mine = parts[0]
-        for other in range(1, size):
-            dist.send(parts[other].contiguous(), other)
+        mine, *others = whole[torch.from_numpy(index)].split(len(x))
+        for other, part in enumerate(others, 1):
+            dist.send(part.contiguous(), other)
     else:
         dist.recv(mine, 0)
     dist.barrier()
@@ -137,104 +132,70 @@ def ways(x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
     }
 
 
-def one_rank(
-    rank: int, meeting: str, images: Tensor, noise: Tensor, settings: dict[str, int], answers: Any
-) -> None:
+def one_rank(images: Tensor, noise: Tensor, rounds: int) -> dict[str, float]:
     """Medians of this rank's times, after a look at whether it counts as ``counted`` says."""
-    torch.set_num_threads(1)
-    rows, size = settings["rows"], len(images) // settings["rows"]
-    dist.init_process_group("gloo", meeting, world_size=size, rank=rank)
-    part = slice(rank * rows, (rank + 1) * rows)
-    calls = ways(images[part].clone(), noise[part].clone())
-    for name, wanted in counted(size, rows, settings["dim"], 4).items():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    mine, other = (part.chunk(size)[rank].clone() for part in (images, noise))
+    calls = ways(mine, other)
+    for name, wanted in counted(size, *mine.shape, 4).items():
         with counting() as found:
             calls[name]()
         if size > 1 and rank == size - 1:  # of the official scheme it waits for all sends
-            assert found["bytes"] == wanted["bytes"], (name, found, wanted)
-            assert name == "official" or found == wanted, (name, found, wanted)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for k in range(settings["rounds"]):
-        for name in np.roll(list(calls), k).tolist():
-            dist.barrier()
-            begin = time.perf_counter()
-            calls[name]()
-            dist.barrier()
-            times[name].append(1e3 * (time.perf_counter() - begin))
-    answers.put({name: median(found) for name, found in times.items()})
-    dist.destroy_process_group()
+            assert sum(found) == wanted["bytes"], (name, found, wanted)
+            assert name == "official" or len(found) == wanted["collectives"], (name, found)
+    times = in_turns(calls, rounds, wait=dist.barrier)
+    return {name: 1e3 * float(np.median(taken)) for name, taken in times.items()}
 
 
-def measured(size: int, settings: dict[str, int]) -> dict[str, Any]:
+def measured(size: int, rows: int, dim: int, rounds: int) -> record.Row:
     """Milliseconds of the slowest rank, and counted bytes, for so many processes."""
-    rows, dim = settings["rows"], settings["dim"]
     rng = np.random.default_rng(0)
     images = torch.from_numpy(problems.latents(rng, size * rows)).flatten(1)[:, :dim].contiguous()
     noise = torch.from_numpy(rng.standard_normal(images.shape, dtype=np.float32))
     fast_assign(images, noise)  # compiled before the fork
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        processes = [
-            context.Process(
-                target=one_rank,
-                args=(rank, f"file://{folder}/meeting", images, noise, settings, answers),
-            )
-            for rank in range(size)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise RuntimeError("a rank failed, see above")
-    found = [answers.get() for _ in processes]
+        found = launch(size, one_rank, folder, images, noise, rounds, timeout=600, deadline=3600)
+    failed = [one for one in found if not isinstance(one, dict)]
+    if failed:
+        raise RuntimeError(f"{len(failed)} ranks failed, the first with\n{failed[0]}")
     ms = {name: round(max(one[name] for one in found), 3) for name in found[0]}
     return {"ranks": size, "n": size * rows, "ms": ms, "counted": counted(size, rows, dim, 4)}
 
 
-def simulated(size: int, n: int, dim: int, itemsize: int, gpu: dict[str, float]) -> dict[str, Any]:
-    """Milliseconds of a call on so many GPUs: a ring, and its slowest links."""
-    across = size > gpu["node"]
-    speed = gpu["bytes_per_s_between_nodes" if across else "bytes_per_s_in_node"]
-    latency = gpu["latency_s_between_nodes" if across else "latency_s_in_node"]
+def simulated(size: int, n: int, dim: int = 4096, itemsize: int = 2) -> record.Row:
+    """Milliseconds and gigabytes of a call on so many GPUs: a ring, and its slowest links."""
+    gpu, where = GPUS, "between_nodes" if size > GPUS["node"] else "in_node"
 
     def gather(message: float) -> float:
         """Of ``message`` bytes from each, in log2 steps."""
-        return math.ceil(math.log2(size)) * latency + (size - 1) * message / speed
+        latency = math.ceil(math.log2(size)) * gpu[f"latency_s_{where}"]
+        return latency + (size - 1) * message / gpu[f"bytes_per_s_{where}"]
 
-    matrix, sample = 4.0 * n * n, dim * itemsize
-    product = 2.0 * n * n * dim / gpu["flops"]
-    read, launch = matrix / gpu["memory_bytes_per_s"], gpu["launch_s"]
+    matrix, sample, launch_s = 4.0 * n * n, dim * itemsize, gpu["launch_s"]
+    product, read = 2.0 * n * n * dim / gpu["flops"], matrix / gpu["memory_bytes_per_s"]
+    agreement, gathering = gather(WORDS), gather(2 * n / size * sample)
+    solving = product + gpu["passes_over_the_matrix"] * read + gpu["steps"] * launch_s
+    sums = 22 * 2 * gather(4.0 * n / size)
+    lists = gather(n / size * (ROOM + 1) * 12.0) + gather(16.0 * n / size)
+    moved = gather(n / size * sample) + sums + lists
+    updates = (product + gpu["passes_of_sharded"] * read) / size + 10 * 21 * launch_s
+    matching = n * gpu["matching_s_per_row"]
     seconds = {
-        "replicated": {
-            "agreement": gather(WORDS),
-            "gathering": gather(2 * n / size * sample),
-            "product": product,
-            "solving": gpu["passes_over_the_matrix"] * read + gpu["steps"] * launch,
-        },
-        "sharded": {
-            "agreement": gather(WORDS),
-            "gathering": gather(n / size * sample),
-            "product": product / size,
-            "solving": gpu["passes_of_sharded"] * read / size + 10 * 21 * launch,
-            "sums of columns": 22 * 2 * gather(4.0 * n / size),
-            "lists": gather(n / size * (ROOM + 1) * 12.0) + gather(16.0 * n / size),
-            "matching": n * gpu["matching_s_per_row"],
-        },
+        **{"gathering": gathering, "solving": solving, "whole": agreement + gathering + solving},
+        **{"moved": moved, "updates": updates, "matching": matching},
+        "sharded": agreement + moved + updates + matching,
     }
-    ms = {w: {k: round(1e3 * s, 3) for k, s in parts.items()} for w, parts in seconds.items()}
-    gigabytes = {
-        "replicated": (matrix + 2.0 * n * sample) / 1e9,
-        "sharded": (2 * matrix / size + 2.0 * n * sample) / 1e9,
-    }
-    return {"gpus": size, "n": n, "dim": dim, "gigabytes": gigabytes, "ms": ms}
+    samples = 2.0 * n * sample
+    gigabytes = {"memory": (matrix + samples) / 1e9, "share": (2 * matrix / size + samples) / 1e9}
+    shown_ms = {name: shown(1e3 * value) for name, value in seconds.items()}
+    return {"gpus": size, "n": n, **shown_ms, **gigabytes}
 
 
 def shown(milliseconds: float) -> str:
     return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
-def measured_table(result: dict[str, Any]) -> str:
+def measured_table(result: record.Result) -> str:
     """Milliseconds of whole calls and of the parts of ours, by processes."""
     parts = list(result["measured"][0]["ms"])
     head = ["processes", "n", *(name.replace("of ours: ", "") for name in parts)]
@@ -247,55 +208,41 @@ def measured_table(result: dict[str, Any]) -> str:
 
 def counted_table() -> str:
     """Of 8 ranks with 256 rows of 4096 numbers in 16 bits, as the official recipe trains."""
-    found = counted(8, 256, 4096, 2)
     lines = [
-        [name, str(found[name]["collectives"]), f"{found[name]['bytes'] / 1e6:.1f} MB"]
-        for name in WHOLE
+        [name, str(found["collectives"]), f"{found['bytes'] / 1e6:.1f} MB"]
+        for name, found in counted(8, 256, 4096, 2).items()
     ]
     return tables.markdown(["scheme", "collectives one after another", "a rank receives"], lines)
 
 
-def simulated_table(result: dict[str, Any]) -> str:
-    lines = []
-    for row in result["simulated"]:
-        whole, shard = row["ms"]["replicated"], row["ms"]["sharded"]
-        moved = sum(shard[name] for name in ("gathering", "sums of columns", "lists"))
-        cells = [whole["gathering"], whole["product"] + whole["solving"], sum(whole.values()),
-                 moved, shard["product"] + shard["solving"], shard["matching"],
-                 sum(shard.values())]  # fmt: skip
-        memory = [f"{row['gigabytes'][way]:.3g} GB" for way in ("replicated", "sharded")]
-        lines.append([str(row["gpus"]), f"{row['n']:,}", *map(shown, cells[:3]), memory[0],
-                      *map(shown, cells[3:]), memory[1]])  # fmt: skip
+def simulated_table() -> str:
     head = ["GPUs", "n", "replicated: gathering", "solving", "whole call", "memory",
             "sharded: messages", "costs and updates", "matching", "whole call",
             "memory"]  # fmt: skip
-    return tables.markdown(head, lines)
+    form = ("{gpus} {n:,} {gathering} {solving} {whole} {memory:.3g}_GB {moved} {updates} "
+            "{matching} {sharded} {share:.3g}_GB")  # fmt: skip
+    lines = [form.format(**simulated(*case)).split(" ") for case in SIMULATED]
+    return tables.markdown(head, [[cell.replace("_", " ") for cell in line] for line in lines])
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ranks", type=int, nargs="*", default=[1, 2, 4, 8])
-    parser.add_argument("--rows", type=int, default=256, help="of each rank")
-    parser.add_argument("--dim", type=int, default=4096)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "distributed")
-    options = parser.parse_args(argv)
-    settings = {"rows": options.rows, "dim": options.dim, "rounds": options.rounds}
+def main(
+    ranks: tuple[int, ...] = (1, 2, 4, 8),
+    rows: int = 256,  # of each rank
+    dim: int = 4096,
+    rounds: int = 5,
+    out: Path = record.RESULTS / "distributed",
+) -> None:
     torch.set_num_threads(1)
+    settings: dict[str, Any] = {"rows": rows, "dim": dim, "rounds": rounds}
     result = {
         "settings": {**settings, "backend": "gloo", "threads_of_a_rank": 1},
-        "measured": [measured(size, settings) for size in options.ranks],
-        "assumed": GPUS,
-        "simulated": [
-            simulated(size, n, options.dim, 2, GPUS)
-            for n in SIMULATED_N
-            for size in SIMULATED_SIZES
-        ],
+        "measured": [measured(size, **settings) for size in ranks],
     }
-    print(measured_table(result), counted_table(), simulated_table(result), sep="\n\n")
-    print(record.save(options.out, record.device_facts("cpu", torch.get_num_threads()), **result))
-    return 0
+    print(measured_table(result), counted_table(), simulated_table(), sep="\n\n")
+    print(record.save(out, record.device_facts("cpu", 1), **result))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    import tyro
+
+    tyro.cli(main, description=__doc__)

@@ -1,22 +1,19 @@
 """Peak memory of one call beyond its inputs, each call in a process of its own.
 
     python -m bench.memory                       # to bench/results/memory
-    python -m bench.memory --one exact 1024 3072 # a line of JSON
 
-On Linux the kernel's own high-water mark of the resident set is used, set back just before the
-call; elsewhere the process's ``ru_maxrss``, which cannot be set back.
+It is the high-water mark of the resident set that Linux keeps, set back just before the call.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import gc
-import json
 import re
-import subprocess
-import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +32,34 @@ SIZES = (  # n, D
 LARGEST = 2048  # n of SciPy: memory of a slower solve is no news
 
 
-def measure(name: str, n: int, dim: int) -> dict[str, Any]:
-    """What the call needed at its peak beyond what was there before it."""
+def peak_of(call: Callable[[], Any]) -> tuple[Any, int]:
+    """What a call returns, and the bytes that it needed at its peak beyond those before it."""
+    gc.collect()
+    with contextlib.suppress(OSError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # freed memory that the allocator keeps
+        Path("/proc/self/clear_refs").write_text("5")
+    before = _high_water()
+    answer = call()
+    return answer, _high_water() - before
+
+
+def _high_water() -> int:
+    return 1024 * int(re.findall(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[0])
+
+
+def in_fresh_process(work: Callable[..., Any], *arguments: object) -> Any:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
+def measure(name: str, n: int, dim: int) -> record.Row:
+    """What a method needs for n images and noises of D numbers."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(n, dim, generator=generator)
     x = torch.randn(n, dim, generator=generator).cumsum_(1).mul_(dim**-0.5)
-    method = next(method for method in peers.PAIRS if method.name == name)
+    (method,) = peers.named(peers.PAIRS, name)
     method.solve(Samples(x[:32], noise[:32]))  # loads and compiles
-    before = start_of_peak()
-    method.solve(Samples(x, noise))
-    beyond = peak() - before
+    _, beyond = peak_of(lambda: method.solve(Samples(x, noise)))
     return {
         **{"method": name, "n": n, "dim": dim},
         "peak_mib": round(beyond / 2**20, 2),
@@ -53,45 +68,15 @@ def measure(name: str, n: int, dim: int) -> dict[str, Any]:
     }
 
 
-def start_of_peak() -> int:
-    """Sets the high-water mark back where the system can; what it says then, in bytes."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # freed memory that the allocator keeps
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak()
-
-
-def peak() -> int:
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.exists() else None
-    if found:
-        return int(found[1]) * 1024
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def in_fresh_process(module: str, *words: object) -> dict[str, Any]:
-    """The last line of ``python -m module --one words``, as JSON."""
-    command = [sys.executable, "-m", module, "--one", *map(str, words)]
-    done = subprocess.run(command, cwd=record.ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def table() -> str:
-    lines = [
-        [str(row["n"]), str(row["dim"]), row["method"], f"{row['peak_mib']:,.0f} MiB",
-         f"{row['of_matrix']:.1f}"]
-        for row in record.newest("memory")["rows"]
-    ]  # fmt: skip
-    head = ["n", "D", "method", "peak beyond the inputs", "in n x n float32 matrices"]
-    return tables.markdown(head, lines)
+    cells = {
+        "n": "{n}",
+        "D": "{dim}",
+        "method": "{method}",
+        "peak beyond the inputs": "{peak_mib:,.0f} MiB",
+        "in n x n float32 matrices": "{of_matrix:.1f}",
+    }
+    return tables.formatted(record.newest("memory")["rows"], cells)
 
 
 def sentence() -> str:
@@ -103,27 +88,20 @@ def sentence() -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one", nargs=3, metavar=("METHOD", "N", "D"), help="in this process")
-    parser.add_argument("--n", type=int, nargs="+", help="of the sizes, these")
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "memory")
-    options = parser.parse_args(argv)
-    if options.one:
-        name, n, dim = options.one
-        print(json.dumps(measure(name, int(n), int(dim))))
-        return 0
+def main(n: tuple[int, ...] = (), out: Path = record.RESULTS / "memory") -> None:
+    """Measure all sizes, or those of these ``n``."""
     rows = []
-    for n, dim in SIZES:
+    for size, dim in SIZES:
         for name in METHODS:
-            broadcast = "broadcast" in name and 2 * n * n * dim > peers.BROADCAST_LIMIT
-            if (options.n and n not in options.n) or broadcast or ("scipy" in name and n > LARGEST):
+            broadcast = "broadcast" in name and 2 * size**2 * dim > peers.BROADCAST_LIMIT
+            if (n and size not in n) or broadcast or ("scipy" in name and size > LARGEST):
                 continue
-            rows.append(in_fresh_process("bench.memory", name, n, dim))
+            rows.append(in_fresh_process(measure, name, size, dim))
             print(rows[-1], flush=True)
-    print(record.save(options.out, rows=rows))
-    return 0
+    print(record.save(out, rows=rows))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    import tyro
+
+    tyro.cli(main, description=__doc__)

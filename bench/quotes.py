@@ -61,7 +61,7 @@ def quotes() -> dict[str, str]:
         "sinkhorn": f'{sinkhorn:.1f} times as long as `"auction"` on a CPU {at}',
         "ranks, counted": distributed.counted_table(),
         "ranks, measured": distributed.measured_table(ranks),
-        "ranks, simulated": distributed.simulated_table(ranks),
+        "ranks, simulated": distributed.simulated_table(),
         "demo": demo_table(demo),
         "small batches": small_batches.short(newest("small_batches")),
         "demo, where it does not help": demo_sentence(demo),

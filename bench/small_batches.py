@@ -10,107 +10,31 @@ Writes a record and a table to bench/results/small_batches/.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from immiscible_fast import NoisePool, assign_noise, pairwise_cost, select_noise, solve_assignment
-from immiscible_fast.demo.frechet import FrechetMeter
-from immiscible_fast.demo.model import VelocityMLP
-from immiscible_fast.demo.train import JUDGED_SAMPLES, Arm
 
 from . import record, tables
-from .training import data
-from .training.settings import Settings
 
 SAMPLING_STEPS = (1, 4, 32)
-BATCH = 64  # of the optimizer
-DATA = {"digits": Settings(), "patches": Settings(data="patches")}
-Way = Callable[[Tensor, Tensor, torch.Generator], Iterator[Tensor]]
-
-
-def plain(xs: Tensor, mean: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-    for x in xs:
-        yield torch.randn(x.shape, generator=generator)
-
-
-def assigned(window: float, xs: Tensor, mean: Tensor, draw: torch.Generator) -> Iterator[Tensor]:
-    """``window`` batches at a time, or a part of one batch if that is below 1."""
-    count = round(window * BATCH)
-    for part in xs.flatten(0, 1).split(max(count, BATCH)):
-        noise = torch.randn(part.shape, generator=draw)
-        pieces = zip(part.split(count), noise.split(count), strict=True)
-        yield from torch.cat([assign_noise(x, e) for x, e in pieces]).split(BATCH)
-
-
-def pooled(
-    size: int, batch: int, max_age: int | None, xs: Tensor, mean: Tensor, draw: torch.Generator
-) -> Iterator[Tensor]:
-    pool = NoisePool(size, generator=draw, max_age=max_age)
-    for x in xs:
-        yield torch.cat([pool.take(part) for part in x.split(batch)])
-
-
-def best(k: int, score: str, xs: Tensor, mean: Tensor, draw: torch.Generator) -> Iterator[Tensor]:
-    for x in xs:
-        yield select_noise(x, k, score=score, center=mean, generator=draw)
-
-
-def thrown_away(count: int, xs: Tensor, mean: Tensor, draw: torch.Generator) -> Iterator[Tensor]:
-    """Each batch takes the best of more fresh noises than it has images; the rest is lost."""
-    for x in xs:
-        noise = torch.randn(count, x.shape[1], generator=draw)
-        yield noise[solve_assignment(pairwise_cost(x - mean, noise, metric="dot")).index]
-
-
-WAYS: dict[str, Way] = {
-    "as drawn": plain,
-    "assigned in 4": partial(assigned, 1 / 16),
-    "assigned in 64": partial(assigned, 1),
-    "window of 8 x 64": partial(assigned, 8),
-    "pool 64, batch 1": partial(pooled, 64, 1, None),
-    "pool 512, batch 4": partial(pooled, 512, 4, None),
-    "pool 512, batch 4, max_age 4096": partial(pooled, 512, 4, 4096),
-    "best of 4, dot": partial(best, 4, "dot"),
-    "best of 16, dot": partial(best, 16, "dot"),
-    "best of 4, euclidean": partial(best, 4, "euclidean"),
-    "64 best of 128, rest thrown away": partial(thrown_away, 128),
+WAYS = {  # settings of bench.training
+    "as drawn": {},
+    "assigned in 4": {"noise": "assigned", "assign_batch": 4},
+    "assigned in 64": {"noise": "assigned"},
+    "window of 8 x 64": {"noise": "assigned", "assign_batch": 512},
+    "pool 64, batch 1": {"noise": "pool", "pool": 64, "assign_batch": 1},
+    "pool 512, batch 4": {"noise": "pool", "assign_batch": 4},
+    "pool 512, batch 4, max_age 4096": {"noise": "pool", "assign_batch": 4, "max_age": 4096},
+    "best of 4, dot": {"noise": "best-dot"},
+    "best of 16, dot": {"noise": "best-dot", "k": 16},
+    "best of 4, euclidean": {"noise": "best-euclidean"},
+    "64 best of 128, rest thrown away": {"noise": "surplus"},
 }
 SHORT = ("as drawn", "assigned in 4", "assigned in 64", "pool 64, batch 1", "pool 512, batch 4",
          "best of 4, dot", "best of 16, dot")  # fmt: skip
 
 
-def train(images: Tensor, meter: FrechetMeter, way: Way, steps: int, seed: int) -> dict[str, Any]:
-    """Distances of one model; all ways see the same weights, batches and times for a seed."""
-    generator = torch.Generator().manual_seed(seed)
-    arm = Arm(VelocityMLP(images.shape[1], generator), False, "auto")
-    start = torch.randn(JUDGED_SAMPLES, images.shape[1], generator=generator)
-    xs = images[torch.randint(len(images), (steps, BATCH), generator=generator)]
-    ts = torch.rand(steps, BATCH, generator=generator)
-    for step, noise in enumerate(way(xs, images.mean(0), generator), 1):
-        arm.train(xs[step - 1], ts[step - 1], noise, step)
-    return {"frechet": [round(value, 4) for value in arm.judge(meter, start, SAMPLING_STEPS)]}
-
-
-def compare(name: str, steps: int, seeds: int) -> dict[str, Any]:
-    loaded = data.load(DATA[name])
-    images = loaded.some().flatten(1)
-    meter = FrechetMeter(images)
-    ways: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
-    for seed in range(seeds):
-        for way, find in WAYS.items():
-            ways[way].append(train(images, meter, find, steps, seed))
-            print(name, seed, way, ways[way][-1], flush=True)
-    return {"data": name, "images": len(images), "dim": images.shape[1], "ways": ways}
-
-
-def short(result: dict[str, Any], ways: tuple[str, ...] = SHORT) -> str:
+def short(result: record.Result, ways: tuple[str, ...] = SHORT) -> str:
     """Frechet distances of some of the ways, means over the seeds."""
     head = [f"{one['data']}, {steps}" for one in result["results"] for steps in SAMPLING_STEPS]
     head[0] += " sampling step"
@@ -122,20 +46,35 @@ def short(result: dict[str, Any], ways: tuple[str, ...] = SHORT) -> str:
     return tables.markdown(["noise", *head], lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=DATA, nargs="*", default=list(DATA))
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "small_batches")
-    options = parser.parse_args(argv)
+def main(
+    data: tuple[str, ...] = ("digits", "patches"),
+    steps: int = 1000,
+    seeds: int = 3,
+    out: Path = record.RESULTS / "small_batches",
+) -> None:
+    from .training.grid import prepared
+    from .training.run import execute
+    from .training.settings import Settings
+
     record.pin(1)
-    results = [compare(name, options.steps, options.seeds) for name in options.data]
+    results = []
+    for name in data:
+        found = {way: [] for way in WAYS}
+        for seed in range(seeds):
+            for way, noise in WAYS.items():
+                judged = {"sampling_steps": SAMPLING_STEPS, "last_only": 1, "judge_at": (1.0,)}
+                settings = Settings(data=name, steps=steps, seed=seed, **judged, **noise)
+                run = execute(settings, *prepared(Settings(data=name)), keep=False)
+                found[way].append({"frechet": [round(row["pixels"], 4) for row in run.rows]})
+                print(name, seed, way, found[way][-1], flush=True)
+        shape = {"images": len(run.images.labels), "dim": int(np.prod(run.shape))}
+        results.append({"data": name, **shape, "ways": found})
     print(short({"results": results}, tuple(WAYS)))
-    settings = {"steps": options.steps, "seeds": options.seeds, "batch": BATCH}
-    print(record.save(options.out, settings=settings, results=results))
-    return 0
+    settings = {"steps": steps, "seeds": seeds, "batch": run.settings.batch}
+    print(record.save(out, settings=settings, results=results))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    import tyro
+
+    tyro.cli(main, description=__doc__)

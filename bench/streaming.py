@@ -13,10 +13,7 @@ bench/results/streaming/.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,17 +26,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from immiscible_fast import fast_assign
-from immiscible_fast.streaming import backend as streaming
+from immiscible_fast.streaming import backend
 
 from . import memory, peers, problems, record, tables
 
 SIZE = 8  # a picture is 8 x 8
 BATCHES = (256, 1024, 4096)
-POT, OTT = "POT sinkhorn 0.1", "ott-jax sinkhorn 0.1"
+OURS, POT, OTT = "streaming", "POT sinkhorn 0.1", "ott-jax sinkhorn 0.1"
 NEEDS = {POT: "ot", OTT: "ott"}  # modules
 LARGEST = {"exact": 16384, POT: 4096, OTT: 16384}  # n; beyond, the matrices do not fit here
 OTT_ROWS, OTT_UPDATES = 1024, 300  # costs of so many rows are computed at a time
-SEVERAL = 100.0  # seconds below which a case is measured three times
+SEVERAL = 10.0  # seconds below which a case is measured three times
+CELLS = {  # of the table
+    "images": "{family}",
+    "n": "{n:,}",
+    "method": "{method}",
+    "time": "{seconds:.2f} s",
+    "processor time": "{processor_seconds:.2f} s",
+    "memory": "{peak_mib:,.0f} MiB",
+    "share of gain": "{share:.2%}",
+    "gap, sd a row": "{gap_in_sd_a_row:.4f}",
+}
 
 
 def digits(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
@@ -57,10 +64,7 @@ def patches(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
     return flat[rng.permutation(len(flat))[:n]]
 
 
-FAMILIES: dict[str, Callable[[np.random.Generator, int], NDArray[np.float32]]] = {
-    "digits": digits,
-    "patches": patches,
-}
+FAMILIES = {"digits": digits, "patches": patches}
 
 
 def samples(family: str, n: int) -> tuple[Tensor, Tensor]:
@@ -70,9 +74,10 @@ def samples(family: str, n: int) -> tuple[Tensor, Tensor]:
 
 
 def in_batches(size: int, x: Tensor, noise: Tensor) -> Tensor:
-    parts = range(0, len(x), size)
-    index = [fast_assign(x[k : k + size], noise[k : k + size], method="exact") + k for k in parts]
-    return torch.cat(index)
+    pairs = zip(x.split(size), noise.split(size), strict=True)
+    return torch.cat(
+        [fast_assign(*pair, method="exact") + k * size for k, pair in enumerate(pairs)]
+    )
 
 
 def by_pot(x: Tensor, noise: Tensor) -> Tensor:
@@ -96,47 +101,41 @@ def by_ott(x: Tensor, noise: Tensor) -> Tensor:
     return torch.from_numpy(peers.round_plan(plan.numpy()))
 
 
-def methods(n: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-    every: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+def methods(n: int) -> dict[str, Callable[[Tensor, Tensor], Any]]:
+    every = {
+        OURS: partial(backend.solve, metric="sqeuclidean", tol=0.01),
         "exact": partial(fast_assign, method="exact"),
         POT: by_pot,
         OTT: by_ott,
         **{f"batches of {b}": partial(in_batches, b) for b in BATCHES if b < n},
     }
     missing = {name for name, module in NEEDS.items() if not importlib.util.find_spec(module)}
-    return {
-        name: call
-        for name, call in every.items()
-        if n <= LARGEST.get(name, n) and name not in missing
-    }
+    return {k: v for k, v in every.items() if n <= LARGEST.get(k, n) and k not in missing}
 
 
-def measure(name: str, family: str, n: int) -> dict[str, Any]:
+def measure(name: str, family: str, n: int) -> record.Row:
     """One method in this process: seconds, memory and cost (of squared distances)."""
     x, noise = samples(family, n)
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    result: dict[str, Any] = {"family": family, "n": n, "dim": x.shape[1], "method": name}
-    call = methods(n).get(name)
-    small = x[:512], noise[:512]
-    if call is None:
-        streaming.solve(*small, "sqeuclidean", 0.01)  # compiles
-    else:
-        call(*small)
-    before = memory.start_of_peak()
-    runs = []
-    while not runs or (len(runs) < 3 and runs[0][0] < SEVERAL / 10):
-        begin, processor = time.perf_counter(), processor_seconds()
-        if call is None:
-            answer = streaming.solve(x, noise, "sqeuclidean", 0.01)
-            index = torch.from_numpy(answer.index)
-        else:
-            index = call(x, noise)
-        runs.append((time.perf_counter() - begin, processor_seconds() - processor))
-    seconds, processor = min(runs)
-    result["seconds"], result["processor_seconds"] = round(seconds, 3), round(processor, 3)
-    result["peak_mib"] = round((memory.peak() - before) / 2**20, 1)
+    call = methods(n)[name]
+    call(x[:512], noise[:512])  # compiles
+
+    def once() -> tuple[Any, float, float]:
+        begin, processor = time.perf_counter(), time.process_time()
+        answer = call(x, noise)
+        return answer, time.perf_counter() - begin, time.process_time() - processor
+
+    first, peak = memory.peak_of(once)
+    again = [once() for _ in range(2 if first[1] < SEVERAL else 0)]
+    answer, seconds, processor = min([first, *again], key=lambda run: run[1])
+    result = {
+        **{"family": family, "n": n, "dim": x.shape[1], "method": name},
+        **{"seconds": round(seconds, 3), "processor_seconds": round(processor, 3)},
+        "peak_mib": round(peak / 2**20, 1),
+    }
+    index = torch.as_tensor(answer.index if name == OURS else answer)
     result["cost"] = float((x - noise[index]).square().sum(dtype=torch.float64))
-    if call is None:
+    if name == OURS:
         result["drawn"] = float((x - noise).square().sum(dtype=torch.float64))
         result["gap"] = answer.gap
         result["gap_in_sd_a_row"] = round(answer.gap / n / answer.deviation, 6)
@@ -144,65 +143,40 @@ def measure(name: str, family: str, n: int) -> dict[str, Any]:
     return result
 
 
-def processor_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def compare(family: str, n: int) -> list[dict[str, Any]]:
+def compare(family: str, n: int) -> list[record.Row]:
     """All methods on one problem, ours first, with their shares of the gain."""
-    rows = [
-        memory.in_fresh_process("bench.streaming", name, family, n)
-        for name in ("streaming", *methods(n))
-    ]
-    ours = rows[0]
-    bound = ours["cost"] - ours["gap"]
+    rows = [memory.in_fresh_process(measure, name, family, n) for name in methods(n)]
+    drawn, bound = rows[0]["drawn"], rows[0]["cost"] - rows[0]["gap"]
     for row in rows:
-        row["share"] = round((ours["drawn"] - row["cost"]) / (ours["drawn"] - bound), 6)
-        print(json.dumps(row), flush=True)
+        row["share"] = round((drawn - row["cost"]) / (drawn - bound), 6)
+        print(row, flush=True)
     return rows
 
 
-def exponents(rows: list[dict[str, Any]]) -> dict[str, float]:
+def exponents(rows: list[record.Row]) -> dict[str, float]:
     """Slope of log processor time of streaming over log n, for each family, by least squares."""
     result = {}
     for family in FAMILIES:
-        ours = [row for row in rows if (row["family"], row["method"]) == (family, "streaming")]
+        ours = [row for row in rows if (row["family"], row["method"]) == (family, OURS)]
         if len(ours) > 1:
             size, used = (np.log([row[key] for row in ours]) for key in ("n", "processor_seconds"))
             result[family] = round(float(np.polyfit(size, used, 1)[0]), 3)
     return result
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    lines = []
-    for row in rows:
-        gap = f"{row['gap_in_sd_a_row']:.4f}" if "gap_in_sd_a_row" in row else "-"
-        cells = [row["family"], f"{row['n']:,}", row["method"], f"{row['seconds']:.2f} s"]
-        cells += [f"{row['processor_seconds']:.2f} s", f"{row['peak_mib']:,.0f} MiB"]
-        lines.append([*cells, f"{row['share']:.2%}", gap])
-    head = ["images", "n", "method", "time", "processor time", "memory", "share of gain"]
-    return tables.markdown([*head, "gap, sd a row"], lines) + "\n"
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, nargs="*", default=[4096, 8192, 16384, 32768, 65536])
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=FAMILIES)
-    parser.add_argument("--one", nargs=3, metavar=("METHOD", "FAMILY", "N"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=record.RESULTS / "streaming")
-    options = parser.parse_args(argv)
-    if options.one:
-        name, family, n = options.one
-        print(json.dumps(measure(name, family, int(n))))
-        return 0
-    rows = [row for family in options.families for n in options.n for row in compare(family, n)]
+def main(
+    n: tuple[int, ...] = (4096, 8192, 16384, 32768, 65536),
+    families: tuple[str, ...] = tuple(FAMILIES),
+    out: Path = record.RESULTS / "streaming",
+) -> None:
+    rows = [row for family in families for size in n for row in compare(family, size)]
     device = record.device_facts("cpu", min(2, torch.get_num_threads()))
-    path = record.save(options.out, device, results=rows, exponents=exponents(rows))
-    path.with_suffix(".md").write_text(table(rows))
+    path = record.save(out, device, results=rows, exponents=exponents(rows))
+    path.with_suffix(".md").write_text(tables.formatted(rows, CELLS) + "\n")
     print(path)
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    import tyro
+
+    tyro.cli(main, description=__doc__)

@@ -18,12 +18,12 @@ Lists are solved by a CPU either way, at a microsecond a bid.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from . import record, tables
 
 SIZES = [(n, dim) for n in (131_072, 1_048_576) for dim in (3072, 16384)]
 PRICES, LISTS, PROOF = 4.9, 1.0, 1.0  # passes: Sinkhorn with the deviation, lists, certificate
 REFILLS = 3.0  # as many as patches of photographs took; digits took none
-FLOAT32, TF32, BFLOAT16 = 45e12, 350e12, 600e12  # products and sums a second
+FLOAT32, BFLOAT16 = 45e12, 600e12  # products and sums a second
 BANDWIDTH = 2.5e12  # bytes a second
 EXPONENTIALS = 3.0e12  # a second
 TOUCHED = 6  # times that a block is written or read, by torch
@@ -31,39 +31,40 @@ TWICE, SAMPLED = 2, 1 + 1 / 8  # products for each pass of prices, and of lists
 FOUND = 8 * 512 * 3  # bytes of a row that are written and read for a list
 CHUNK = 1.2e9  # bytes, of samples that are converted and of what is found in some rows
 BIDS, BID = 20, 1e-6  # a row; seconds
+CELLS = {
+    "n": "{n:,}",
+    "D": "{dim:,}",
+    "one pass, float32": "{one_pass} s",
+    "by blocks": "{by_blocks} s",
+    "fused": "{fused} s",
+    "samples": "{samples:,.1f} GB",
+    "beyond them": "{beyond:,.1f} GB",
+}
 
 
-class Estimate(NamedTuple):
-    passes: float  # seconds of one pass of products
-    by_blocks: float  # seconds in all
-    fused: float
-    samples: float  # bytes, both kinds, in two bytes a number
-    beyond: float  # bytes on the device beyond these, and as many on the host
-
-
-def estimate(n: int, dim: int) -> Estimate:
+def estimate(n: int, dim: int) -> record.Row:
+    """Seconds of one pass of products and of both ways; gigabytes of both kinds of samples, in two
+    bytes a number, and on the device beyond these (as many on the host)."""
     pairs, products = float(n) * n, 2.0 * n * n * dim
-    passes = PRICES + LISTS + REFILLS + PROOF
     bids = BIDS * n * BID
     one = products / FLOAT32 + TOUCHED * 4 * pairs / BANDWIDTH
     narrow = TWICE * PRICES + SAMPLED * (LISTS + REFILLS)
     fused = narrow * products / BFLOAT16 + SAMPLED * PROOF * products / FLOAT32
     fused += TWICE * PRICES * pairs / EXPONENTIALS
     fused += (LISTS + REFILLS + PROOF) * n * FOUND / BANDWIDTH
-    return Estimate(one, passes * one + bids, fused + bids, 2.0 * 2 * n * dim, CHUNK + 600.0 * n)
+    return {
+        **{"n": n, "dim": dim, "one_pass": one, "fused": fused + bids},
+        "by_blocks": (PRICES + LISTS + REFILLS + PROOF) * one + bids,
+        **{"samples": 4.0 * n * dim / 1e9, "beyond": (CHUNK + 600.0 * n) / 1e9},
+    }
 
 
 def table() -> str:
-    lines = [
-        "| n | D | one pass, float32 | by blocks | fused | samples | beyond them |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for n, dim in SIZES:
-        found = estimate(n, dim)
-        seconds = [f"{value:,.2g} s" if value < 100 else f"{value:,.0f} s" for value in found[:3]]
-        sizes = [f"{value / 1e9:,.1f} GB" for value in found[3:]]
-        lines.append(f"| {' | '.join([f'{n:,}', f'{dim:,}', *seconds, *sizes])} |")
-    return "\n".join(lines) + "\n"
+    rows = [estimate(n, dim) for n, dim in SIZES]
+    for row in rows:
+        for name in ("one_pass", "by_blocks", "fused"):
+            row[name] = f"{row[name]:,.2g}" if row[name] < 100 else f"{row[name]:,.0f}"
+    return tables.formatted(rows, CELLS)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,18 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(cells) + " |" for cells in rows])
 
 
+def formatted(rows: list[Row], cells: dict[str, str]) -> str:
+    """Columns by name, each with a format of what is in a row; "-" where a row lacks it."""
+
+    def cell(row: Row, form: str) -> str:
+        try:
+            return form.format_map(row)
+        except KeyError:
+            return "-"
+
+    return markdown(list(cells), [[cell(row, form) for form in cells.values()] for row in rows])
+
+
 def milliseconds(value: float) -> str:
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 

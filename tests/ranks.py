@@ -13,7 +13,7 @@ import torch.distributed as dist
 DEADLINE = 150.0  # seconds, after which a group hangs
 
 
-def launch(size, work, folder, *args, timeout=60.0):
+def launch(size, work, folder, *args, timeout=60.0, deadline=DEADLINE):
     """``work(*args)`` in ``size`` processes of one gloo group: by rank what it returned, or the
     traceback, as a string, of what it raised; None from a process that died."""
     context = multiprocessing.get_context("fork")
@@ -25,7 +25,7 @@ def launch(size, work, folder, *args, timeout=60.0):
     ]
     for process in processes:
         process.start()
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + deadline
     found = {}
     while time.monotonic() < end and any(process.is_alive() for process in processes):
         time.sleep(0.005)
