@@ -210,20 +210,21 @@ def main(argv: list[str] | None = None) -> int:
     methods = peers.named(group.methods, group.ours, *wanted)
     if options.before:
         methods.append(Method("before", Older(options.before), "before", exact=False))
-    begin, missing = time.monotonic(), 0
+    begin = time.monotonic()
     folder = options.out or record.RESULTS / options.group
     content: dict[str, Any] = {"peers": peers.inventory(methods), "ours": group.ours}
     content["device"] = device = record.device_facts(options.device, torch.get_num_threads())
     rows: list[record.Row] = record.of_today(folder, device).get("rows", []) if options.add else []
     there = {tuple(row["case"]) for row in rows}
-    for case in dict.fromkeys(group.cases):
-        if options.families and case[0] not in options.families:
-            continue
-        if (options.n and group.size(case) not in options.n) or case in there:
-            continue
-        if time.monotonic() - begin > 60 * options.minutes:
-            missing += 1
-            continue
+    missing = [
+        case
+        for case in dict.fromkeys(group.cases)
+        if case not in there
+        and case[0] in (options.families or case)
+        and group.size(case) in (options.n or [group.size(case)])
+    ]
+    while missing and time.monotonic() - begin < 60 * options.minutes:
+        case = missing.pop(0)
         slow = {
             name: f"too slow at n = {row['n']}"
             for row in rows
@@ -239,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
     print(tables.of_group(options.group, {"rows": rows}))
     print(record.save(folder, **content, rows=rows))
     if missing:
-        print(f"{missing} problems are left for --add")
+        print(f"{len(missing)} problems are left for --add")
     return 0
 
 
