@@ -135,12 +135,9 @@ def worst_families(result: Result) -> str:
 def losses(result: Result) -> str:
     """Problems on which an exact peer is faster, the worst first, and how many there are."""
     lost = sorted((r for r in result["rows"] if r.get("ratio", 0) > 1), key=lambda r: -r["ratio"])
-    lines = [
-        [row["family"], f"{row['n']} x {row['m']}", row["fastest_peer"], f"{row['ratio']:.2f}x"]
-        for row in lost[:SHOWN]
-    ]
     head = f"{len(lost)} of {len(result['rows'])} problems."
-    table = markdown(["problem", "n", "peer", "it is faster by"], lines)
+    cells = {"problem": "{family}", "n": "{n} x {m}", "peer": "{fastest_peer}"}
+    table = formatted(lost[:SHOWN], {**cells, "it is faster by": "{ratio:.2f}x"})
     return f"{head}\n\n{table}" if lost else head
 
 

@@ -55,7 +55,10 @@ def _judged(target: Target, rows: list[Row]) -> Row:
         figure = row.get("eager_ms")
     ratio = target.figure == "of_matmul"
     result: Row = {"target": target.name, "limit": target.limit, "figure": figure}
-    result |= {"unit": "of torch.matmul" if ratio else "ms", "why": row.get("skipped", "")}
+    result |= {
+        "unit": "of torch.matmul" if ratio else "ms",
+        "why": row.get("wrong") or row.get("skipped", ""),
+    }
     if figure is None:
         return result | {"status": UNMEASURED}
     met = figure >= target.limit if ratio else figure < target.limit
