@@ -82,7 +82,7 @@ def test_jobs(python: str, seconds: float, *, collect: bool = False) -> list[Job
             {"PYTHONHASHSEED": "0"},  # so that workers that share a file agree on its order
         )
         for path in files
-        if not path.name.startswith(NEED_NO_GPU)
+        if not path.name.startswith((*NEED_NO_GPU, *(("test_gpu_device",) if collect else ())))
     ]
 
 
