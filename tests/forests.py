@@ -160,29 +160,29 @@ def pays(state, i):
 
 
 @njit(cache=True)
-def grow_phase(cost, state, patience, near, parent, counts):
+def grow_phase(cost, state, patience, kept, near, parent, counts):
     """One phase's search; returns (farthest distance of interest, whether nothing can get nearer).
-    ``patience`` 0 is for an exact forest."""
+    It begins with the distances that are ``kept``, whose parents are known. ``patience`` 0 is for
+    an exact forest."""
     n, length = state.listed.shape
     near[:] = np.inf
-    scanned, offered, by = np.full(n, np.inf), np.full(n, np.inf), np.full(n, -1)
+    scanned, offered, by = np.full(n, np.inf), kept.copy(), parent.copy()
     before = near.copy()
-    active = np.flatnonzero(state.column < 0)
     cap, step, whole, first = np.inf, 0, False, True
     while True:
         counts[3] += 1
         counts[6] += 1
-        far = np.inf
         before[:] = near  # what rows that reach out in this turn know
-        if not first:
-            nearer = np.flatnonzero(offered < near)
-            for j in nearer:
-                near[j], parent[j] = offered[j], by[j]
-            active = np.array([j for j in nearer if state.owner[j] >= 0])
-            far = 0.0
-            for j in range(n):
-                if state.owner[j] == -1:
-                    far = max(far, near[j])
+        nearer = np.flatnonzero(offered < near)
+        near[nearer], parent[nearer] = offered[nearer], by[nearer]
+        active = state.owner[nearer]
+        active = active[active >= 0]
+        if first:
+            active = np.concatenate((active, np.flatnonzero(state.column < 0)))
+        far = 0.0
+        for j in range(n):
+            if state.owner[j] == -1:
+                far = max(far, near[j])
         offered[:] = np.inf
         by[:] = -1
         rows = active.size
@@ -203,9 +203,8 @@ def grow_phase(cost, state, patience, near, parent, counts):
                     fill_list(cost, state, i, cheapest(cost, state.price, i)[0])
             counts[5] += rows
         elif patience == 0 or step < patience:
-            for held in active:
-                i = held if first else state.owner[held]
-                reach = 0.0 if first else near[held]
+            for i in active:
+                reach = near[state.column[i]] if state.column[i] >= 0 else 0.0
                 if reach < cap:
                     counts[4] += 1
                     base = pays(state, i)
@@ -230,33 +229,41 @@ def grow_phase(cost, state, patience, near, parent, counts):
 
 
 @njit(cache=True)
-def flip(cost, state, near, parent, cap, exact):
-    """Flip the nearest path of every tree; returns how many."""
+def find_root(state, parent, j):
+    i = parent[j]
+    while state.column[i] >= 0:
+        i = parent[state.column[i]]
+    return i
+
+
+@njit(cache=True)
+def flip(cost, state, kept, near, parent, cap, exact):
+    """Flip the nearest path of every tree; returns how many. The others' distances are kept."""
     n = near.size
-    best, end = np.full(n, np.inf), np.full(n, -1)
-    for j in range(n):
-        if state.owner[j] == -1 and near[j] <= cap and near[j] < np.inf:
-            i = parent[j]
-            while state.column[i] >= 0:
-                i = parent[state.column[i]]
-            if near[j] < best[i]:
-                best[i], end[i] = near[j], j
+    best, end, root = np.full(n, np.inf), np.full(n, -1), np.full(n, -1)
+    for j in np.flatnonzero(near < np.inf):
+        root[j] = i = find_root(state, parent, j)
+        if state.owner[j] == -1 and near[j] <= cap and near[j] < best[i]:
+            best[i], end[i] = near[j], j
     far = 0.0
     for i in range(n):
         if end[i] >= 0:
             far = max(far, best[i])
     if exact and cap < np.inf:
         far = cap
+    kept[:] = np.inf
     if exact:
         for i in range(n):
             if state.column[i] < 0:
                 state.least[i] += far
         for j in range(n):
             state.price[j] += max(far - near[j], 0.0)
+            if root[j] >= 0 and end[root[j]] < 0:
+                kept[j] = max(near[j] - far, 0.0)
     roots = np.flatnonzero(end >= 0)
-    for root in roots:
-        j, i = end[root], -1
-        while i != root:
+    for start in roots:
+        j, i = end[start], -1
+        while i != start:
             i = parent[j]
             left = state.column[i]
             state.owner[j], state.column[i], state.paid[i] = i, j, cost[i, j]
@@ -268,15 +275,15 @@ def flip(cost, state, near, parent, cap, exact):
 def grow(cost, state, patience, limit, counts):
     """Forests until nothing is free, or nothing can be done; ``patience`` 0 is exact."""
     n = cost.shape[0]
-    near, parent = np.empty(n), np.empty(n, np.int64)
+    kept, near, parent = np.full(n, np.inf), np.empty(n), np.empty(n, np.int64)
     now = patience
     while counts[6] < limit:
         if not (state.column < 0).any():
             counts[3] += 1
             counts[6] += 1
             return
-        cap, exhausted = grow_phase(cost, state, now, near, parent, counts)
-        found = flip(cost, state, near, parent, cap, patience == 0)
+        cap, exhausted = grow_phase(cost, state, now, kept, near, parent, counts)
+        found = flip(cost, state, kept, near, parent, cap, patience == 0)
         counts[2] += 1
         counts[6] += 3
         if found == 0 and (patience == 0 or exhausted):

@@ -23,6 +23,11 @@ bound_i - b_i is below the farthest free column. These offer to all columns, and
    positive, and u_i of free rows by D: all edges of all trees then are tight, no reduced cost is
    negative, and the next phase may start. What was searched beyond the farthest end is not lost.
 
+Exact forests keep the trees that had no end. With r_j what p_j rises by, an edge from the row of
+column k to column j gets longer by r_j - r_k, one from a root by r_j - D: so d_j + r_j - D, which
+is max(d_j - D, 0), is in the next phase what d_j was in this, and parents are the same. No path
+that was flipped has a column of theirs. These distances are the offers that its first turn finds.
+
 Near-optimal forests keep their prices. They stop growing after ``patience`` turns, and what rows
 pay above u_i adds up to the certified gap.
 
@@ -179,9 +184,9 @@ def settle(
 
 
 @triton.jit
-def start_roots(p_column, p_best, p_active, p_reach, start, stop, BLOCK: tl.constexpr):
-    """The free ones of rows start .. stop, at distance 0; ``p_best`` tells them from others."""
-    active = start * 0
+def start_roots(p_column, p_best, p_active, p_reach, active, start, stop, BLOCK: tl.constexpr):
+    """Append the free ones of rows start .. stop, at distance 0; ``p_best`` tells them from
+    others."""
     for i_start in range(start, stop, BLOCK):
         o_row = i_start + tl.arange(0, BLOCK)
         m_free = (o_row < stop) & (tl.load(p_column + o_row, mask=o_row < stop, other=0) < 0)
@@ -261,32 +266,41 @@ def find_root(p_parent, p_column, o_col, m_col, n):
 
 @triton.jit
 def find_roots(
-    p_near, p_owner, p_parent, p_column, p_best, p_root, cap, start, stop, n, BLOCK: tl.constexpr
-):
-    """The distance of the nearest free column of each tree, of those among start .. stop."""
+    p_near, p_owner, p_parent, p_column, p_best, p_root, cap, start, stop, n,
+    EXACT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The distance of the nearest free column of each tree, and the trees of free columns, of all
+    that are reached if ``EXACT``; of those among start .. stop."""
     for i_start in range(start, stop, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)
         m_col = o_col < stop
         m_end = m_col & (tl.load(p_owner + o_col, mask=m_col, other=0) == FREE)
-        b_near = tl.load(p_near + o_col, mask=m_end, other=float("inf"))
-        m_end = m_end & (b_near < float("inf")) & (b_near <= cap)
-        b_root = find_root(p_parent, p_column, o_col, m_end, n)
+        b_near = tl.load(p_near + o_col, mask=m_col, other=float("inf"))
+        m_in = b_near < float("inf")
+        m_end = m_end & m_in & (b_near <= cap)
+        if not EXACT:
+            m_in = m_end
+        b_root = find_root(p_parent, p_column, o_col, m_in, n)
         tl.atomic_min(p_best + b_root, as_bits(b_near), mask=m_end, sem="relaxed")
-        tl.store(p_root + o_col, tl.where(m_end, b_root, -1), mask=m_col)
+        tl.store(p_root + o_col, tl.where(m_in, b_root, -1), mask=m_col)
 
 
 @triton.jit
-def choose_ends(p_near, p_root, p_best, p_end, start, stop, BLOCK: tl.constexpr):
-    """The first of the nearest columns of each tree; returns the distance of the farthest."""
+def choose_ends(p_near, p_owner, p_root, p_best, p_end, start, stop, BLOCK: tl.constexpr):
+    """The first of the nearest free columns of each tree; returns the distance of the farthest.
+    ``p_root`` then is of columns in trees without an end."""
     b_far = tl.zeros([BLOCK], tl.float64)
     for i_start in range(start, stop, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)
         b_root = tl.load(p_root + o_col, mask=o_col < stop, other=-1)
-        m_end = b_root >= 0
-        b_near = tl.load(p_near + o_col, mask=m_end, other=0.0)
-        m_end = m_end & (as_bits(b_near) == tl.load(p_best + b_root, mask=m_end, other=-1))
+        m_in = b_root >= 0
+        b_near = tl.load(p_near + o_col, mask=m_in, other=0.0)
+        b_best = tl.load(p_best + b_root, mask=m_in, other=INFINITE)
+        m_end = m_in & (tl.load(p_owner + o_col, mask=m_in, other=0) == FREE)
+        m_end = m_end & (as_bits(b_near) == b_best)
         tl.atomic_min(p_end + b_root, o_col, mask=m_end, sem="relaxed")
         b_far = tl.where(m_end, tl.maximum(b_far, b_near), b_far)
+        tl.store(p_root + o_col, -1, mask=m_in & (b_best < INFINITE))
     return tl.max(b_far, 0)
 
 
@@ -330,24 +344,29 @@ def flip(
 
 @triton.jit
 def raise_prices(
-    p_price, p_near, p_near_next, p_offer, size, far, start, stop,
+    p_price, p_near, p_near_next, p_offer, p_root, size, far, turn, start, stop,
     EXACT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Prices of the columns start .. stop after a phase; the next one starts afresh."""
+    """Prices of the columns start .. stop after a phase; the next one starts afresh, but for what
+    trees that are kept offer."""
     for i_start in range(start, stop, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)
         m_col = o_col < stop
+        b_kept = tl.full([BLOCK], INFINITE, tl.int64)
         if EXACT:
             b_near = tl.load(p_near + o_col, mask=m_col, other=float("inf"))
             b_price = tl.load(p_price + o_col, mask=m_col, other=0.0)
             tl.debug_barrier()
             b_rise = tl.maximum(far - b_near, 0.0)
             tl.store(p_price + o_col, b_price + b_rise, mask=m_col)
+            m_kept = tl.load(p_root + o_col, mask=m_col, other=-1) >= 0
+            b_kept = tl.where(m_kept, as_bits(tl.maximum(b_near - far, 0.0)), b_kept)
         tl.debug_barrier()
         tl.store(p_near + o_col, float("inf"), mask=m_col)
         tl.store(p_near_next + o_col, float("inf"), mask=m_col)
         for buffer in tl.static_range(3):
-            tl.store(p_offer + buffer * size + o_col, INFINITE, mask=m_col)
+            b_offer = tl.where(buffer == turn % 3, b_kept, INFINITE)
+            tl.store(p_offer + buffer * size + o_col, b_offer, mask=m_col)
 
 
 @triton.jit

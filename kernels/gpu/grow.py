@@ -101,8 +101,8 @@ def tick(
         p_offer_now = p_offer + turn % 3 * size
         p_offer_next = p_offer + (turn + 1) % 3 * size
         p_offer_before = p_offer + (turn + 2) % 3 * size
-        p_active_now, p_active_before = p_active + side * size, p_active + other * size
-        p_reach_now, p_reach_before = p_reach + side * size, p_reach + other * size
+        p_active_now, p_active_before = p_active + side * 2 * size, p_active + other * 2 * size
+        p_reach_now, p_reach_before = p_reach + side * 2 * size, p_reach + other * 2 * size
         if before == WHOLE:
             by_whole_rows(
                 p_cost, p_price, p_column, p_paid, p_least, p_bound, p_listed, p_value,
@@ -122,20 +122,19 @@ def tick(
                     tl.load(p_price + held), dummy, n + held, col, col_stop, cap, turn,
                     BLOCK, True, True,
                 )  # fmt: skip
+        active, far, dummy, held = settle(
+            p_offer_before, p_offer_next, p_near_before, p_near_now, p_owner,
+            p_active_now, p_reach_now, start, stop, BLOCK,
+        )  # fmt: skip
         if mode == FIRST:
-            active = start_roots(p_column, p_best, p_active_now, p_reach_now, row, row_stop, BLOCK)
-            far = cap
-            dummy = cap
-        else:
-            active, far, dummy, held = settle(
-                p_offer_before, p_offer_next, p_near_before, p_near_now, p_owner,
-                p_active_now, p_reach_now, start, stop, BLOCK,
+            active = start_roots(
+                p_column, p_best, p_active_now, p_reach_now, active, row, row_stop, BLOCK
+            )
+        elif mode == WHOLE:
+            active = find_short_lists(
+                p_column, p_paid, p_least, p_price, p_bound, p_near_before, p_scanned,
+                p_active_now, p_reach_now, cap, row, row_stop, BLOCK,
             )  # fmt: skip
-            if mode == WHOLE:
-                active = find_short_lists(
-                    p_column, p_paid, p_least, p_price, p_bound, p_near_before, p_scanned,
-                    p_active_now, p_reach_now, cap, row, row_stop, BLOCK,
-                )  # fmt: skip
         tl.debug_barrier()
         if mode == WHOLE:
             whole = active
@@ -160,10 +159,11 @@ def tick(
                 )  # fmt: skip
     elif mode == ROOTS:
         find_roots(
-            p_near_now, p_owner, p_parent, p_column, p_best, p_root, cap, start, stop, n, BLOCK
-        )
+            p_near_now, p_owner, p_parent, p_column, p_best, p_root, cap, start, stop, n,
+            EXACT, BLOCK,
+        )  # fmt: skip
     elif mode == ENDS:
-        far = choose_ends(p_near_now, p_root, p_best, p_end, start, stop, BLOCK)
+        far = choose_ends(p_near_now, p_owner, p_root, p_best, p_end, start, stop, BLOCK)
     else:
         if EXACT:
             far = tl.where(cap < float("inf"), cap, far)
@@ -172,8 +172,9 @@ def tick(
             stride_row, scale, far, row, row_stop, n, EXACT, BLOCK,
         )  # fmt: skip
         raise_prices(
-            p_price, p_near_now, p_near_before, p_offer, size, far, start, stop, EXACT, BLOCK
-        )
+            p_price, p_near_now, p_near_before, p_offer, p_root, size, far, turn, start, stop,
+            EXACT, BLOCK,
+        )  # fmt: skip
     return active, far, dummy, held, rows, whole, found
 
 

@@ -45,8 +45,8 @@ class Workspace(NamedTuple):
     offer: Tensor  # (3, B m) int64, bits of distances
     near: Tensor  # (2, B m) float64, distances
     parent: Tensor  # columns: int64, turn and row
-    active: Tensor  # (2, B m) int32, rows that reach out
-    reach: Tensor  # (2, B m) float64, and from what distance
+    active: Tensor  # (2, 2 B m) int32, rows that reach out: of a part's columns, and free ones
+    reach: Tensor  # (2, 2 B m) float64, and from what distance
     best: Tensor  # rows: int64, distance of the nearest end of the tree of a free row
     end: Tensor  # rows: int32, and its column
     scanned: Tensor  # rows: float64, the distance at which the whole row was met
@@ -67,7 +67,7 @@ class Workspace(NamedTuple):
             rows(dtype=real), rows(dtype=real), rows(dtype=real), price,
             rows(dtype=whole), columns(dtype=whole),
             new(3, batch * m, dtype=wide), new(2, batch * m, dtype=real), columns(dtype=wide),
-            new(2, batch * m, dtype=whole), new(2, batch * m, dtype=real),
+            new(2, 2 * batch * m, dtype=whole), new(2, 2 * batch * m, dtype=real),
             rows(dtype=wide), rows(dtype=whole), rows(dtype=real), columns(dtype=whole),
             torch.zeros(problems.slots, 8, dtype=whole, device=price.device),
         )  # fmt: skip
