@@ -97,7 +97,7 @@ def test_best_of_k_is_not_gaussian_and_assignment_is():
     digits = data.load(Settings())
     x = digits.pixels.flatten(1)
     for kind, passes in (("assigned", True), ("best of 4, euclidean", False)):
-        row = gaussian.examine(gaussian.given(kind, x, digits.labels, 2048), x)
+        row = gaussian.examine(x, *gaussian.given(kind, x, digits.labels, 2048))
         assert row["lean"] > 0.5
         assert gaussian.gaussian(row) == passes
     committed = pd.read_csv(page.RESULTS / "gaussian.csv").to_dict("records")

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from scipy import stats
@@ -82,40 +82,31 @@ def reduction(x: Tensor, sizes: tuple[int, ...], rounds: int) -> list[dict[str, 
     return rows
 
 
-class Noises(NamedTuple):
-    """All noise that one kind of pairing gave to images (N, D) of classes (N,)."""
-
-    noise: Tensor
-    waiting: Tensor  # (W, D), drawn and not yet given
-    x: Tensor
-    labels: Tensor
-
-
-def given(kind: str, images: Tensor, labels: Tensor, count: int) -> Noises:
-    """Noise for ``count`` images drawn in batches."""
+def given(kind: str, images: Tensor, labels: Tensor, count: int) -> tuple[Tensor, ...]:
+    """For ``count`` images (N, D) drawn in batches: their noise, the noise that waits and was not
+    given yet (W, D), the images, and their classes."""
     draw = torch.Generator().manual_seed(1)
     index = torch.randint(len(images), (count,), generator=draw)
     x, classes, settings = images[index], labels[index], KINDS[kind]
     pairing = Pairing(settings, images.mean(0), draw)
     found = []
     for rows in torch.arange(count).split(settings.together):
-        noise = None
-        if settings.noise in ("plain", "assigned"):
-            noise = torch.randn(len(rows), x.shape[1], generator=draw)
+        drawn = settings.noise in ("plain", "assigned")
+        noise = torch.randn(len(rows), x.shape[1], generator=draw) if drawn else None
         if settings.noise != "plain":
             noise = pairing.paired(x[rows], classes[rows], noise, draw)
         found.append(noise)
     noise = torch.cat(found)
-    waiting = noise[:0]
-    if kind.endswith(WAITING):
-        (pool,) = pairing.state_dict()["pool"]["pools"]
-        waiting = pool["noise"]
-    return Noises(noise, waiting, x, classes)
+    counted = kind.endswith(WAITING)
+    waiting = pairing.state_dict()["pool"]["pools"][0]["noise"] if counted else noise[:0]
+    return noise, waiting, x, classes
 
 
-def examine(found: Noises, images: Tensor) -> dict[str, float]:
-    """Moments of the noise, and p values of its tests against fresh noise."""
-    noise = torch.cat([found.noise, found.waiting])
+def examine(
+    images: Tensor, given_noise: Tensor, waiting: Tensor, x: Tensor, labels: Tensor
+) -> dict[str, float]:
+    """Moments of what was ``given``, and p values of its tests against fresh noise."""
+    noise = torch.cat([given_noise, waiting])
     count, dim = noise.shape
     fresh = torch.randn(noise.shape, generator=torch.Generator().manual_seed(2))
     mean, number = images.mean(0), torch.arange(count)
@@ -124,23 +115,20 @@ def examine(found: Noises, images: Tensor) -> dict[str, float]:
         "first axis": torch.linalg.svd(images - mean, full_matrices=False)[2][0],
         "random axis": torch.randn(dim, generator=torch.Generator().manual_seed(3)),
     }
-    values = {
-        "norms": [e.norm(dim=1) for e in (noise, fresh)],
-        "coordinates": [e[number, number % dim] for e in (noise, fresh)],
-        **{
-            name: [e @ normalize(axis, dim=0) for e in (noise, fresh)]
-            for name, axis in axes.items()
-        },
-    }
-    classes = [found.noise[found.labels == label] for label in found.labels.unique()]
-    tests = {f"p {name}": float(stats.ks_2samp(*pair).pvalue) for name, pair in values.items()}
+
+    def views(e: Tensor) -> dict[str, Tensor]:
+        along = {name: e @ normalize(axis, dim=0) for name, axis in axes.items()}
+        return {"norms": e.norm(dim=1), "coordinates": e[number, number % dim], **along}
+
+    expected = views(fresh)
+    classes = [given_noise[labels == label] for label in labels.unique()]
     return {
-        "lean": float((normalize(found.x - mean, dim=1) * found.noise).sum(1).mean()),
+        "lean": float((normalize(x - mean, dim=1) * given_noise).sum(1).mean()),
         "mean square of means": _mean_square(noise),
         "of means in a class": max(map(_mean_square, classes)),
         "variance": float(noise.var()),
         "length": float(noise.square().sum(1).mean() / dim),
-        **tests,
+        **{f"p {k}": float(stats.ks_2samp(v, expected[k]).pvalue) for k, v in views(noise).items()},
     }
 
 
@@ -165,7 +153,7 @@ def main(out: Path = RESULTS, sizes: tuple[int, ...] = SIZES, noises: int = NOIS
             distances.append({"data": name, "dim": x.shape[1], **row})
     digits = data.load(wanted["digits"])
     for kind in KINDS:
-        row = {"noise": kind, **examine(given(kind, x, digits.labels, noises), x)}
+        row = {"noise": kind, **examine(x, *given(kind, x, digits.labels, noises))}
         moments.append({"data": "digits", "batch": BATCH, "noises": noises, **row})
     write_csv(out / "distance.csv", distances, float_format="%.4g")
     write_csv(out / "gaussian.csv", moments, float_format="%.4g")

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
 
 from . import data
 from .evaluate import MEASURES, Judge, as_bytes
@@ -98,21 +100,14 @@ def run_cell(cell: Cell, folder: Path = RESULTS) -> tuple[Cell, list[dict[str, A
     return cell, [{**named, **row} for row in run.rows]
 
 
-def run_all(wanted: list[Cell], folder: Path, jobs: int, seconds: float) -> int:
-    """Run cells, ``jobs`` at once, until all are done or the time is up; how many were done."""
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
+def run_all(wanted: list[Cell], folder: Path, jobs: int, seconds: float) -> None:
+    """Run cells, ``jobs`` at once, until all are done or the time is up."""
     limit = time.monotonic() + seconds
     due = itertools.takewhile(lambda cell: time.monotonic() < limit, wanted)
     workers = Parallel(jobs, return_as="generator_unordered", pre_dispatch=jobs, batch_size=1)
-    done = 0
-    for cell, rows in tqdm(
-        workers(delayed(run_cell)(cell, folder) for cell in due), total=len(wanted), unit="run"
-    ):
+    done = workers(delayed(run_cell)(cell, folder) for cell in due)
+    for cell, rows in tqdm(done, total=len(wanted), unit="run"):
         write_csv(folder / f"{cell.block}.csv", rows, FIELDS, mode="a")
-        done += 1
-    return done
 
 
 def main(

@@ -5,8 +5,7 @@
 
 A TOML file may hold any of the settings; flags go before it. A run that was stopped goes on from
 its last checkpoint, with the same numbers (on a CPU). Writes OUTPUT/<run>/results.csv (distances
-after some of the training steps, by number of sampling steps), log.csv (loss), samples.png, and
-TensorBoard's events with --tensorboard.
+after some of the training steps, by number of sampling steps), log.csv (loss) and samples.png.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from immiscible_fast.demo.train import move_average
 
@@ -32,12 +31,14 @@ from .evaluate import CHUNK, MEASURES, Judge, write_whole
 from .models import make_model
 from .noise import Pairing
 from .objectives import make_objective
+from .pictures import write_rows_of_samples
 from .settings import Settings, parse
 
 IMAGES, NOISE, JUDGED, POOL, RESAMPLED = range(5)  # what random numbers are for
 LOG_EVERY = 50
 SHOWN = 24
 STATEFUL = ("model", "average", "optimizer", "pairing")
+COUNTED = ("step", "rows", "losses")
 
 
 def keyed(seed: int, *what: int, device: Any = "cpu") -> torch.Generator:
@@ -62,7 +63,7 @@ class Run:
         self.objective = make_objective(settings.objective, settings.finest)
         pool = keyed(settings.seed, POOL, device=self.device)
         self.pairing = Pairing(settings, images.some().mean(0).to(self.device), pool)
-        self.step, self.rows = 0, list[dict[str, Any]]()
+        self.step, self.rows, self.losses = 0, list[dict[str, Any]](), list[tuple[int, float]]()
         self._window: tuple[int, list[Tensor]] | None = None
 
     @property
@@ -142,9 +143,13 @@ class Run:
             self.rows.append({"train_step": self.step, "sampling_steps": steps, **measured})
 
     def save(self) -> None:
+        """A checkpoint, results.csv and log.csv."""
         state = {name: getattr(self, name).state_dict() for name in STATEFUL}
-        state |= {"name": self.settings.name, "step": self.step, "rows": self.rows}
-        write_whole(state, self.folder / "checkpoint.pt")
+        write_whole(state | {k: getattr(self, k) for k in COUNTED}, self.folder / "checkpoint.pt")
+        table = pd.DataFrame(self.rows, columns=["train_step", "sampling_steps", *MEASURES])
+        table.to_csv(self.folder / "results.csv", index=False, float_format="%.5g")
+        log = pd.DataFrame(self.losses, columns=["train_step", "loss"])
+        log.to_csv(self.folder / "log.csv", index=False, float_format="%.5g")
 
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one of this run."""
@@ -152,92 +157,51 @@ class Run:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.step, self.rows = state["step"], state["rows"]
         for name in STATEFUL:
             getattr(self, name).load_state_dict(state[name])
+        self.__dict__.update({name: state[name] for name in COUNTED})
 
-    def write(self) -> None:
-        """results.csv, and samples.png with a line for each number of sampling steps."""
-        from .pictures import write_rows_of_samples
-
-        self.table().to_csv(self.folder / "results.csv", index=False, float_format="%.5g")
+    def show(self) -> None:
+        """samples.png, with a line for each number of sampling steps."""
         counts = self.settings.counts_after(self.settings.judged_after[-1])
         rows = {f"{n} steps": self.sample(SHOWN, n)[0] for n in counts}
         write_rows_of_samples(rows, self.folder / "samples.png")
 
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows, columns=["train_step", "sampling_steps", *MEASURES])
 
-
-def execute(
-    settings: Settings,
-    images: data.Images,
-    judge: Judge,
-    on_step: Callable[[Run, float | None], None] = lambda run, loss: None,
-    keep: bool = True,
-) -> Run:
-    """Train to the end, from a checkpoint if there is one; ``rows`` are the distances after
-    ``judged_after``.
-
-    Parameters
-    ----------
-    on_step : callable
-        Called after each step with the run and, now and then, with the loss.
-    keep : bool
-        Whether to write checkpoints and results.
-    """
+def execute(settings: Settings, images: data.Images, judge: Judge, keep: bool = True) -> Run:
+    """Train to the end; ``rows`` are the distances after ``judged_after``. With ``keep`` it shows
+    how far it is, goes on from a checkpoint if there is one, and writes these and results."""
     torch.set_num_threads(settings.threads)
     run = Run(settings, images)
     if keep:
         run.resume()
-    while run.step < settings.steps:
+    for _ in tqdm(range(run.step, settings.steps), unit="step", disable=not keep):
         loss = run.train_step()
         last = run.step == settings.steps
-        value = float(loss) if run.step % LOG_EVERY == 0 or last else None
-        if value is not None and not np.isfinite(value):
-            raise RuntimeError(f"the loss is {value} after {run.step} steps of {settings.name}")
+        if run.step % LOG_EVERY == 0 or last:
+            run.losses.append((run.step, float(loss)))
+            if not loss.isfinite():
+                raise RuntimeError(f"the loss is {loss} after {run.step} steps of {settings.name}")
         if run.step in settings.judged_after:
             run.judge(judge)
-        on_step(run, value)
         if keep and (run.step % settings.save_every == 0 or last):
             run.save()
     if keep:
-        run.write()
+        run.show()
     return run
 
 
-def main(argv: list[str] | None = None) -> int:
-    from tqdm import tqdm
-
+def main(argv: list[str]) -> None:
     settings = parse(argv, prog="python -m bench.training.run", description=__doc__)
+    print(settings.name)
     try:
         images = data.load(settings)
-        judge = Judge(settings, images)
-        if settings.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+        run = execute(settings, images, Judge(settings, images))
     except (FileNotFoundError, ModuleNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    folder = Run(settings, images).folder
-    folder.mkdir(parents=True, exist_ok=True)
-    board = SummaryWriter(str(folder)) if settings.tensorboard else None
-    print(f"{settings.name}\n{folder}")
-    with (folder / "log.csv").open("a") as log, tqdm(total=settings.steps, unit="step") as bar:
-
-        def on_step(run: Run, loss: float | None) -> None:
-            bar.update(run.step - bar.n)
-            if loss is not None:
-                log.write(f"{run.step},{loss:.5g}\n")
-                if board:
-                    board.add_scalar("loss", loss, run.step)
-
-        run = execute(settings, images, judge, on_step)
-    print(run.table().to_string(index=False))
-    for row in run.rows if board else ():
-        measured = {measure: row[measure] for measure in MEASURES if measure in row}
-        board.add_scalars(f"{row['sampling_steps']} sampling steps", measured, row["train_step"])
-    return 0
+        sys.exit(str(error))
+    print(pd.DataFrame(run.rows).to_string(index=False))
+    print(run.folder)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    main(sys.argv[1:])

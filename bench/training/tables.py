@@ -16,7 +16,7 @@ from .. import record
 RESULTS = record.RESULTS / "training"
 PLAIN = "plain"
 PAIRED = {  # settings that say which noise there is, and how often
-    *("noise", "assign_batch", "pool", "k", "within", "condition_weight"),
+    *("noise", "assign_batch", "pool", "max_age", "k", "within", "condition_weight"),
     *("pair_probability", "fade_from", "pair_above", "seed"),
 }
 LEAD = {"data": "digits", "model": "mlp", "objective": "flow"}  # what a title starts with
