@@ -139,4 +139,6 @@ def main(
 if __name__ == "__main__":
     import tyro
 
-    tyro.cli(main, description=__doc__)
+    from bench.training import grid  # whose functions other processes find by this name
+
+    tyro.cli(grid.main, description=__doc__)
