@@ -52,7 +52,16 @@ def test_random_small_problems_cost_what_scipy_pays(rng):
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_invalid_entry_anywhere_is_found(bad, dtype, rng):
-    for n, m in ((1, 1), (1, 40), (40, 1), (1, SMALL_COLUMNS + 1), (2, 999), (7, 11), (17, 19)):
+    for n, m in (
+        (1, 1),
+        (1, 40),
+        (40, 1),
+        (1, SMALL_COLUMNS + 1),
+        (2, 999),
+        (7, 11),
+        (17, 19),
+        (19, 19),
+    ):
         cost = rng.random((n, m)).astype(dtype)
         cost[rng.integers(n), rng.integers(m)] = bad
         with pytest.raises(ValueError, match="invalid numeric entries"):

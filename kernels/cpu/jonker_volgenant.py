@@ -50,7 +50,7 @@ class Space(NamedTuple):
 @kernel
 def space_in(memory, cost):
     """The space within ``memory`` (``SPACE``, width), float64: to allocate each part of it would
-    take as long as to solve a small problem."""
+    take as long as to solve a small problem. It holds no reference: for use within kernels."""
     first, second = memory[6].view(np.int32), memory[7].view(np.int32)
     width = memory.shape[1]
     zeros = memory[5].view(cost.dtype)[:width]
