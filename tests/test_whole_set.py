@@ -146,6 +146,7 @@ def test_workers_of_a_loader_read_it(method, tmp_path):
     assert torch.equal(torch.cat([noise for _, noise in batches]), drawn(24)[pairs.index])
 
 
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # torch 2.4 itself
 def test_a_pickle_is_small(tmp_path):
     pairs = pair_dataset(pictures(50), seed=0, path=tmp_path / "pairs")
     assert pairs.index is not None
