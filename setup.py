@@ -42,8 +42,9 @@ DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 # What bench/training needs beside the package; nothing of the library does.
 TRAINING = [
     *(*DEMO, *TABLES),
-    *("diffusers>=0.42.1", "mlxtend>=0.23", "torch-fidelity>=0.3"),
-    *("torchmetrics>=1.4", "tqdm>=4.60", 'tomli>=2; python_version < "3.11"'),
+    *("diffusers>=0.42.1", "mlxtend>=0.23", "tensorboard>=2.15"),
+    *("torch-fidelity>=0.3", "torchmetrics>=1.4", "tqdm>=4.60"),
+    'tomli>=2; python_version < "3.11"',
 ]
 LINT = ["mypy>=1.10", "ruff>=0.6"]
 

@@ -5,7 +5,8 @@
 
 A TOML file may hold any of the settings; flags go before it. A run that was stopped goes on from
 its last checkpoint, with the same numbers (on a CPU). Writes OUTPUT/<run>/results.csv (distances
-after some of the training steps, by number of sampling steps), log.csv (loss) and samples.png.
+after some of the training steps, by number of sampling steps), log.csv (loss), samples.png, and
+TensorBoard's events with --tensorboard.
 """
 
 from __future__ import annotations
@@ -172,20 +173,28 @@ def execute(settings: Settings, images: data.Images, judge: Judge, keep: bool = 
     """Train to the end; ``rows`` are the distances after ``judged_after``. With ``keep`` it shows
     how far it is, goes on from a checkpoint if there is one, and writes these and results."""
     torch.set_num_threads(settings.threads)
-    run = Run(settings, images)
+    run, board = Run(settings, images), None
     if keep:
         run.resume()
+    if keep and settings.tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        board = SummaryWriter(str(run.folder))
     for _ in tqdm(range(run.step, settings.steps), unit="step", disable=not keep):
         loss = run.train_step()
         last = run.step == settings.steps
         if run.step % LOG_EVERY == 0 or last:
             run.losses.append((run.step, float(loss)))
+            if board:
+                board.add_scalar("loss", loss, run.step)
             if not loss.isfinite():
                 raise RuntimeError(f"the loss is {loss} after {run.step} steps of {settings.name}")
         if run.step in settings.judged_after:
             run.judge(judge)
         if keep and (run.step % settings.save_every == 0 or last):
             run.save()
+    if board:
+        board.close()
     if keep:
         run.show()
     return run

@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
 ELSEWHERE = {  # settings that change where and how, not what comes out
-    *("folder", "output", "threads", "device", "precision", "save_every"),
+    *("folder", "output", "threads", "device", "precision", "save_every", "tensorboard"),
     *("sampling_steps", "last_only", "judge_at", "inception"),
 }
 
@@ -72,6 +72,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     )  # shares of the steps after which the model is judged
     inception: Path | None = None  # torch-fidelity's weights, for FID
     save_every: Count = 1000  # steps from one checkpoint to the next
+    tensorboard: bool = False  # write the loss as TensorBoard's events, too
     output: Path = Path("output/training")
 
     @model_validator(mode="after")
