@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from immiscible_fast.kernels.gpu.schedule import CROWD, MOST_ROUNDS
 from numba import njit
 from numpy.typing import NDArray
 
@@ -100,7 +101,9 @@ def bid_in_rounds(state, rounds):
     total, turn = 0, 0
     while True:
         bids = 0
-        for i in np.flatnonzero(state.column < 0):
+        free = np.flatnonzero(state.column < 0)
+        bidding = turn < rounds or (turn < MOST_ROUNDS and free.size * CROWD > n)
+        for i in free if bidding or turn > 0 else free[:0]:
             first, k_first = np.inf, -1
             for k in range(length):
                 j, value = state.listed[i, k], state.value[i, k] + state.price[state.listed[i, k]]
@@ -121,7 +124,7 @@ def bid_in_rounds(state, rounds):
             rise = second - first if second < np.inf else 0.0
             j = state.listed[i, k_first]
             state.least[i] = first
-            if turn < rounds and (rise > 0 or state.owner[j] == -1):
+            if bidding and (rise > 0 or state.owner[j] == -1):
                 state.least[i] = first + rise
                 state.paid[i] = state.value[i, k_first]
                 bids += 1
@@ -303,8 +306,7 @@ def solve(
     )  # fmt: skip
     counts = np.zeros(len(COUNTERS), np.int64)
     claim(cost, state)
-    if rounds > 0:
-        counts[:2] = bid_in_rounds(state, rounds)
+    counts[:2] = bid_in_rounds(state, rounds)
     grow(cost, state, patience, 1 << 40, counts)
     return state, dict(zip(COUNTERS, counts.tolist(), strict=True))
 
@@ -327,12 +329,12 @@ def masses(cost, price, rate):
     return total
 
 
-def sinkhorn_prices(cost: NDArray[np.float32], updates: int, omega: float) -> Real:
+def sinkhorn_prices(cost: NDArray[np.float32], updates: int, omega: float, at_last: int) -> Real:
     """Prices as those of kernels/gpu/sinkhorn.py, for square costs of unit deviation; their last
     bits are not the same."""
     price = -cost.mean(0, dtype=np.float64).astype(np.float32)
     for step in range(updates):
-        eps = 0.003 ** (step / max(updates - 1, 1))
+        eps = 0.003 ** min(step / max(updates - at_last, 1), 1.0)
         mass = np.maximum(masses(cost, price, np.float32(1 / eps)), np.float32(1e-6))
         price = price + np.float32((omega if step < updates - 1 else 1.0) * eps) * np.log(mass)
     return price.astype(np.float64)

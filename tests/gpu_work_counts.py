@@ -23,8 +23,8 @@ from . import forests, work_counts
 
 RECORD = record.ROOT / "bench" / "gpu_work_counts.json"
 SINKHORN = {
-    "exact": (schedule.EXACT_UPDATES, schedule.EXACT_OVER_RELAXATION),
-    "sinkhorn": (schedule.UPDATES, schedule.OVER_RELAXATION),
+    "exact": (schedule.EXACT_UPDATES, schedule.EXACT_OVER_RELAXATION, schedule.EXACT_AT_LAST),
+    "sinkhorn": (schedule.UPDATES, schedule.OVER_RELAXATION, schedule.AT_LAST),
 }
 ALLOWED, SLACK = 1.5, 64  # products of other processors are rounded otherwise
 FAMILIES = ("photo", "onef", "digits", "uniform", "integers", "duplicates", "machol_wien")
@@ -46,14 +46,13 @@ def counted(family: str, n: int, method: str) -> dict[str, Any]:
     cost = problems.problem(family, n).cost.astype(np.float64)
     cost -= cost.mean(1, keepdims=True)
     cost = (cost / (cost - cost.mean(0)).std()).astype(np.float32)
-    updates, omega = SINKHORN[method]
-    price = forests.sinkhorn_prices(cost, updates, omega)
-    wide = cost.astype(np.float64)
+    price = forests.sinkhorn_prices(cost, *SINKHORN[method])
+    wide, exact = cost.astype(np.float64), method == "exact"
     state, counts = forests.solve(
-        wide, price, length=schedule.candidates_of(n, method == "exact"),
-        rounds=schedule.ROUNDS, patience=0 if method == "exact" else schedule.PATIENCE,
+        wide, price, length=schedule.candidates_of(n, exact),
+        rounds=schedule.rounds_of(exact), patience=0 if exact else schedule.PATIENCE,
     )  # fmt: skip
-    result: dict[str, Any] = {"sinkhorn_updates": updates, **counts}
+    result: dict[str, Any] = {"sinkhorn_updates": SINKHORN[method][0], **counts}
     result["left"] = int((state.column < 0).sum())
     if result["left"]:
         return result

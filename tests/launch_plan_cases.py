@@ -8,8 +8,7 @@ import threading
 import pytest
 import torch
 import triton
-from immiscible_fast.kernels.gpu import launch
-from immiscible_fast.kernels.gpu import sinkhorn as sinkhorn_module
+from immiscible_fast.kernels.gpu import launch, workspace
 from triton.runtime.jit import JITFunction
 
 from bench.host_time import nothing_runs
@@ -140,7 +139,7 @@ def test_a_setting_that_changes_launches_makes_a_new_plan(made, monkeypatch):
     with nothing_runs(runner(made)):
         solve_assignment(drawn(600, 600))
         count = len(made)
-        monkeypatch.setattr(sinkhorn_module, "OVER_RELAXATION", 1.25)
+        monkeypatch.setattr(workspace, "PATIENCE", 5)
         made.clear()
         solve_assignment(drawn(600, 600))
         changed = made[:]

@@ -7,6 +7,7 @@ import torch
 from families import make
 from immiscible_fast.kernels.gpu import workspace
 from immiscible_fast.kernels.gpu.problems import Problems
+from immiscible_fast.kernels.gpu.schedule import EXACT_ROUNDS
 from immiscible_fast.kernels.gpu.statistics import statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
@@ -21,7 +22,7 @@ def assert_forests_do_what_their_reference_does(family, rng, n, device, *, lengt
     price, wanted = start.to(torch.float64), torch.ones_like(units.flags)
     state, counts = forests.solve(
         cost.astype(np.float64) * float(units.scale[0]), price.cpu().numpy(),
-        length=length, rounds=workspace.ROUNDS, patience=patience,
+        length=length, rounds=EXACT_ROUNDS, patience=patience,
     )  # fmt: skip
     work = Workspace.of(problems, price)
     start_matching(problems, units, work, wanted)

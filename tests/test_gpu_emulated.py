@@ -33,7 +33,6 @@ COVERED = {
     "row_moments_kernel": "photos exact",
     "column_moments_kernel": "half exact",
     "problem_units_kernel": "wide exact",
-    "start_prices_kernel": "photos exact",
     "update_kernel": "fast_assign sqeuclidean",
     "final_prices_kernel": "rectangle exact",
     "lists_kernel": "rectangle sinkhorn",

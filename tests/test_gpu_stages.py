@@ -19,7 +19,13 @@ from immiscible_fast.kernels.gpu import sinkhorn as sinkhorn_module
 from immiscible_fast.kernels.gpu.augment import augment_rows
 from immiscible_fast.kernels.gpu.certificate import Proof, certificate
 from immiscible_fast.kernels.gpu.problems import Problems
-from immiscible_fast.kernels.gpu.sinkhorn import FIRST_EPS, LAST_EPS, OVER_RELAXATION, sinkhorn
+from immiscible_fast.kernels.gpu.sinkhorn import (
+    AT_LAST,
+    FIRST_EPS,
+    LAST_EPS,
+    OVER_RELAXATION,
+    sinkhorn,
+)
 from immiscible_fast.kernels.gpu.statistics import DEGENERATE, INVALID, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 from stages import assert_forests_do_what_their_reference_does
@@ -95,7 +101,7 @@ def sinkhorn_reference(cost, unit, price, updates):
     cost = np.vstack([cost, np.zeros((int(m > n), m))])
     supply = np.append(np.ones(n), [m - n] * int(m > n))
     for step in range(updates):
-        eps = unit * FIRST_EPS * (LAST_EPS / FIRST_EPS) ** (step / (updates - 1))
+        eps = unit * FIRST_EPS * (LAST_EPS / FIRST_EPS) ** min(step / (updates - AT_LAST), 1.0)
         plan = -(cost + price) / eps
         plan = supply[:, None] * np.exp(plan - np.logaddexp.reduce(plan, axis=1)[:, None])
         omega = OVER_RELAXATION if step < updates - 1 else 1.0

@@ -36,7 +36,6 @@ STAGES = {
     "row_moments_kernel": "statistics",
     "column_moments_kernel": "statistics",
     "problem_units_kernel": "statistics",
-    "start_prices_kernel": "statistics",
     "update_kernel": "sinkhorn",
     "final_prices_kernel": "sinkhorn",
     "lists_kernel": "lists",

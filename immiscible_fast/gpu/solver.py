@@ -25,9 +25,8 @@ from immiscible_fast.kernels.gpu.sinkhorn import sinkhorn
 from immiscible_fast.kernels.gpu.statistics import INVALID, Units, statistics
 from immiscible_fast.kernels.gpu.workspace import Workspace, grow_forests, start_matching
 
-# Columns up to which "auto" is exact, which costs under 1.3 times as much there: 30 updates and 43
-# ticks instead of 24 and 31 at 256, less a certificate (photos in bench/gpu_work_counts.json). At
-# 512 it would be nearly twice as much: docs/gpu_model.md.
+# Columns up to which "auto" is exact, which at 256 costs 1.3 times as much (photos, modelled: 235
+# us instead of 184), and at 512 would cost more than twice as much: docs/gpu_model.md.
 EXACT_UP_TO = 256
 LARGEST_TOL = 1e6  # anything goes, and prices stay finite
 LOOSE = 1e-3  # standard deviations a row; exact answers that far from their proof are none

@@ -27,6 +27,7 @@ from triton.runtime.jit import JITFunction
 P = ParamSpec("P")
 R = TypeVar("R")
 Tensors = tuple[Tensor | None, ...]
+Arguments = tuple[Tensor | float | None, ...]  # tensors, and numbers of their own for each launch
 Options = dict[str, Any]  # what a kernel is told by name, beside its tensors
 
 AMD = (0, 0)
@@ -91,7 +92,7 @@ class Plan:
         self.stream = driver.get_current_stream(driver.get_current_device())
 
     def launch(
-        self, kernel: JITFunction, programs: int, tensors: Tensors, options: Options
+        self, kernel: JITFunction, programs: int, tensors: Arguments, options: Options
     ) -> None:
         at = self.at
         self.at += 1
@@ -110,11 +111,11 @@ class Plan:
             self.fits = False
 
     def launch_by_turns(
-        self, kernel: JITFunction, programs: int, sets: Sequence[Tensors], times: int,
+        self, kernel: JITFunction, programs: int, sets: Sequence[Arguments], times: int,
         options: Options,
     ) -> None:  # fmt: skip
         found = self.prepared[self.at : self.at + len(sets)]
-        if len(found) < len(sets) or any(one.known != (kernel, options) for one in found):
+        if [one.known for one in found] != [(kernel, options)] * len(sets):
             for tensors in sets:
                 self.launch(kernel, programs, tensors, options)
             for k in range(len(sets), times):
@@ -147,11 +148,6 @@ def prepare(
 
 def launch(kernel: JITFunction, programs: int, /, *tensors: Tensor | None, **options: Any) -> None:
     """Launch so many programs of a kernel, in one dimension, with tensors and named options."""
-    launch_once(kernel, programs, tensors, options)
-
-
-def launch_once(kernel: JITFunction, programs: int, tensors: Tensors, options: Options) -> None:
-    """The same for loops: to hand on names costs as much as the launch."""
     plan = getattr(ACTIVE, "plan", None)
     if plan is None:
         kernel[(programs,)](*tensors, **options)
@@ -160,10 +156,10 @@ def launch_once(kernel: JITFunction, programs: int, tensors: Tensors, options: O
 
 
 def launch_by_turns(
-    kernel: JITFunction, programs: int, sets: Sequence[Tensors], times: int, options: Options
+    kernel: JITFunction, programs: int, sets: Sequence[Arguments], times: int, options: Options
 ) -> None:
-    """Launch so many times, with one set of tensors after another: most of what a launch costs the
-    host is then paid once."""
+    """Launch so many times, with one set of tensors (and numbers) after another: most of what a
+    launch costs the host is then paid once."""
     sets = sets[:times]
     plan = getattr(ACTIVE, "plan", None)
     if plan is not None:

@@ -35,13 +35,15 @@ def reduced_bits(b_value, least):
 
 
 @triton.jit
-def cheapest(p_row, p_price, scale, i_row, start, stop, BLOCK: tl.constexpr):
-    """Point 1: (u_i, column)."""
+def cheapest(p_row, p_price, scale, i_row, start, stop, BLOCK: tl.constexpr, b_held=None):
+    """Point 1: (u_i, column); of a row of one block ``b_held`` may be what is ``priced``."""
     b_least = tl.full([BLOCK], float("inf"), tl.float64)
     b_rank = tl.full([BLOCK], NOBODY, tl.int32)
     for i_start in range(start, stop, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)
-        b_value = priced(p_row, p_price, scale, o_col, o_col < stop)
+        b_value = b_held
+        if b_held is None:
+            b_value = priced(p_row, p_price, scale, o_col, o_col < stop)
         b_new = tl.where(o_col >= i_row, o_col - i_row, o_col - i_row + AHEAD)
         m_less = (b_value < b_least) | ((b_value == b_least) & (b_new < b_rank))
         b_rank = tl.where(m_less & (o_col < stop), b_new, b_rank)
@@ -55,21 +57,23 @@ def cheapest(p_row, p_price, scale, i_row, start, stop, BLOCK: tl.constexpr):
 @triton.jit
 def fill_list(
     p_row, p_price, p_listed, p_value, scale, least, start, stop,
-    K: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr = 0,
+    K: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr = 0, b_held=None,
 ):  # fmt: skip
     """Points 2 and 3; returns the bound. With a ``WIDTH``, no less than that of the row, registers
-    hold its order while thresholds are tried."""
+    hold its order while thresholds are tried; ``b_held`` is as in ``cheapest``."""
     safe = tl.where(least < float("inf"), least, 0.0)
-    if WIDTH > 0:
+    if b_held is not None:
+        b_bits = reduced_bits(b_held, safe)
+    elif WIDTH > 0:
         o_held = start + tl.arange(0, WIDTH)
-        b_held = reduced_bits(priced(p_row, p_price, scale, o_held, o_held < stop), safe)
+        b_bits = reduced_bits(priced(p_row, p_price, scale, o_held, o_held < stop), safe)
     low = tl.where(stop - start <= K, INFINITE_BITS - 1, -1)
     high = start * 0 + INFINITE_BITS
     listed = start * 0
     while (high - low > 1) & (listed < K - K // 4):
         middle = low + ((high - low) >> 1)
         if WIDTH > 0:
-            count = tl.sum((b_held <= middle).to(tl.int32), 0)
+            count = tl.sum((b_bits <= middle).to(tl.int32), 0)
         else:
             b_count = tl.zeros([BLOCK], tl.int32)
             for i_start in range(start, stop, BLOCK):
@@ -85,7 +89,9 @@ def fill_list(
     b_bound = tl.full([BLOCK], float("inf"), tl.float64)
     for i_start in range(start, stop, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)
-        b_value = priced(p_row, p_price, scale, o_col, o_col < stop)
+        b_value = b_held
+        if b_held is None:
+            b_value = priced(p_row, p_price, scale, o_col, o_col < stop)
         m_in = (b_value < float("inf")) & (reduced_bits(b_value, safe) <= threshold)
         b_place = listed + tl.cumsum(m_in.to(tl.int32), 0) - 1
         m_in = m_in & (b_place < K)
@@ -115,10 +121,14 @@ def lists_kernel(
         scale = tl.load(p_scale + i_problem)
         p_row = p_cost + i_batch * stride_batch + i_row.to(tl.int64) * stride_row
         p_own = p_price + i_batch * m
-        least, j = cheapest(p_row, p_own, scale, i_row, start, stop, BLOCK)
+        b_held = None
+        if WIDTH == BLOCK:
+            o_held = start + tl.arange(0, WIDTH)
+            b_held = priced(p_row, p_own, scale, o_held, o_held < stop)
+        least, j = cheapest(p_row, p_own, scale, i_row, start, stop, BLOCK, b_held)
         bound = fill_list(
             p_row, p_own, p_listed + i_flat * K, p_value + i_flat * K, scale, least, start, stop,
-            K, BLOCK, WIDTH,
+            K, BLOCK, WIDTH, b_held,
         )  # fmt: skip
         some = least < float("inf")
         j = tl.where(some, j, -1)

@@ -8,7 +8,8 @@
    row raises the price of its cheapest column to what its second cheapest costs, takes it, and
    frees who held it; of several rows the one that raises most, of equal ones the smallest. A rise
    of nothing takes only a free column. Lists bound what a row may raise: never above what is not
-   listed. At most ``ROUNDS``, and none with dummy rows, whose columns must stay the cheapest.
+   listed. There are so many ``rounds``, and up to ``MOST_ROUNDS`` while the free rows are a crowd,
+   as where ties are the rule; none with dummy rows, whose columns must stay the cheapest.
 
 Every pair then is tight: c_ij + p_j = u_i. One program works on a problem.
 """
@@ -151,6 +152,7 @@ def bids_kernel(
     p_first, p_last, p_wanted, p_listed, p_value, p_bound, p_least, p_paid, p_price,
     p_column, p_owner, p_bid, p_free, p_report, n, m, rounds,
     K: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+    MOST: tl.constexpr, CROWD: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     if (row < row_stop) & (tl.load(p_wanted + tl.program_id(0)) > 0):
@@ -170,7 +172,7 @@ def bids_kernel(
         tl.debug_barrier()
         turn = row * 0
         total = row * 0
-        looking = rounds > 0
+        looking = row < row_stop
         while looking:
             free = row * 0
             for i_start in range(row, row_stop, BLOCK):
@@ -178,11 +180,13 @@ def bids_kernel(
                 b_column = tl.load(p_column + o_row, mask=o_row < row_stop, other=0)
                 free = compact(p_free, o_row, b_column < 0, free)
             tl.debug_barrier()
+            bidding = (turn < rounds) | ((turn < MOST) & (free * CROWD > row_stop - row))
             bids = row * 0
-            for i_start in range(0, free, ROWS):
+            # A look without a bid is for duals, which only bids have changed.
+            for i_start in range(0, tl.where(bidding | (turn > 0), free, 0), ROWS):
                 bids += bid(
                     p_listed, p_value, p_bound, p_least, p_paid, p_price, p_owner, p_bid, p_free,
-                    i_start + tl.arange(0, ROWS), free, turn < rounds, K,
+                    i_start + tl.arange(0, ROWS), free, bidding, K,
                 )  # fmt: skip
             tl.debug_barrier()
             if bids > 0:

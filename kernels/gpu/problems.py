@@ -56,10 +56,10 @@ class Problems(Costs):
 
     @cached_property
     def rows_per_program(self) -> int:
-        """Rows of one program that keeps what it adds up by column in registers: about two
-        programs for each multiprocessor where there are rows enough."""
+        """Rows of one program that keeps what it adds up by column in registers: about a program
+        for each multiprocessor where there are rows enough."""
         batch, n, _ = self.cost.shape
-        return max(1, min(16, cdiv(batch * n, 256)))
+        return max(1, min(16, cdiv(batch * n, 128)))
 
     @cached_property
     def block_options(self) -> dict[str, int]:

@@ -16,7 +16,8 @@ With prices p (the negative of the usual column potentials), working costs w and
    n)-th smallest are raised to it: as many columns as may stay free are equally cheap then.
 
 Problems whose rows fit into the registers of a program are read once, others (and groups, whose
-rows are short) twice. Costs without a unit keep the prices that they have.
+rows are short) twice. Costs without a unit, or with entries that are no numbers, keep the prices
+that they have.
 """
 
 from __future__ import annotations
@@ -27,9 +28,19 @@ import triton
 import triton.language as tl
 from torch import Tensor, empty, empty_like, float64, int32, zeros
 
-from .launch import cdiv, launch, launch_once, next_power_of_2, registers
-from .problems import Problems, column_rows, one_problem, part_of_batch, row_columns, working
+from .launch import cdiv, launch, launch_by_turns, next_power_of_2, registers
+from .problems import (
+    Problems,
+    column_rows,
+    one_problem,
+    part_of_batch,
+    row_columns,
+    widened,
+    working,
+)
 from .schedule import (
+    AT_LAST,
+    EXACT_AT_LAST,
     EXACT_OVER_RELAXATION,
     EXACT_UPDATES,
     FIRST_EPS,
@@ -37,7 +48,7 @@ from .schedule import (
     OVER_RELAXATION,
     UPDATES,
 )
-from .statistics import DEGENERATE, Units
+from .statistics import Units
 
 WIDEST = 8192  # columns that a program can hold
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -48,16 +59,15 @@ FORBIDDEN = tl.constexpr(0x7F800000)  # bits of infinity
 @triton.jit
 def moved(p_price, p_mass, p_unit, i_problem, o_col, m_col, rate, unit_mass):
     """p_j of point 2, after the masses that the launch before has added up; ``rate`` is omega eps
-    log 2 in standard deviations."""
+    log 2 in standard deviations. A problem for all columns, or one, which there is, for each."""
     b_price = tl.load(p_price + o_col, mask=m_col, other=0.0)
     b_mass = tl.load(p_mass + o_col, mask=m_col, other=1).to(tl.float32) * unit_mass
-    unit = tl.load(p_unit + i_problem, mask=m_col, other=1.0)
-    return b_price + rate * unit * tl.log2(tl.maximum(b_mass, LEAST_MASS))
+    return b_price + rate * tl.load(p_unit + i_problem) * tl.log2(tl.maximum(b_mass, LEAST_MASS))
 
 
 @triton.jit
 def usable(p_flags, i_problem, m_col):
-    return (tl.load(p_flags + i_problem, mask=m_col, other=0) & DEGENERATE) == 0
+    return tl.load(p_flags + i_problem, mask=m_col, other=0) == 0
 
 
 @triton.jit
@@ -72,8 +82,8 @@ def exponents(p_cost, b_price, centre, scale, rate, i_row, n, stride_row, o_col,
 @triton.jit(do_not_specialize=["n", "rows", "dummies"])
 def update_kernel(
     p_cost, p_centre, p_scale, p_unit, p_flags, p_first, p_last,
-    p_price, p_price_out, p_mass, p_mass_out, p_mass_clear,
-    stride_batch, stride_row, n, m, rows, dummies, rate, step, unit_mass, unit_sum,
+    p_price, p_price_out, p_mass, p_mass_out, p_mass_clear, rate, step,
+    stride_batch, stride_row, n, m, rows, dummies, unit_mass, unit_sum,
     WHOLE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     """``step`` is zero in the first launch, whose prices are given."""
@@ -106,23 +116,30 @@ def update_kernel(
     if WHOLE:
         o_col = tl.arange(0, BLOCK)
         m_col = o_col < m
-        b_price = moved(p_price, p_mass, p_unit, i_batch + o_col * 0, o_col, m_col, step, unit_mass)
+        b_price = moved(p_price, p_mass, p_unit, i_batch, o_col, m_col, step, unit_mass)
+        b_price = tl.where(m_col, b_price, float("inf"))
         scale = tl.load(p_scale + i_batch).to(p_centre.dtype.element_ty)
-        exponent_rate = rate / tl.load(p_unit + i_batch)
+        useful = (tl.load(p_flags + i_batch) == 0) & (scale < float("inf"))
+        rate = rate / tl.load(p_unit + i_batch)
         b_total = tl.zeros([BLOCK], tl.float32)
-        useful = (tl.load(p_flags + i_batch) & DEGENERATE) == 0
-        for i_own in range(0, tl.where(useful, row_stop - row, 0)):
-            i_row = row + i_own
-            centre = tl.load(p_centre + i_row, mask=i_row < n, other=0.0)
-            b_value = exponents(
-                p_cost, b_price, centre, scale, exponent_rate, i_row, n, stride_row, o_col, m_col
-            )
-            top = tl.max(b_value, 0)
-            b_share = tl.exp2(b_value - tl.where(top == -float("inf"), 0.0, top))
-            whole = tl.sum((b_share * unit_sum + 0.5).to(tl.int32), 0).to(tl.float32)
-            weight = tl.where(i_row == n, dummies, 1).to(tl.float32)
-            b_total += b_share * (weight * unit_sum / tl.maximum(whole, 1.0))
-        b_mass = (b_total / unit_mass + 0.5).to(tl.int32)
+        for i_start in range(row, tl.where(useful, row_stop, row), ROWS):
+            i_row = i_start + tl.arange(0, ROWS)
+            m_row = i_row < tl.minimum(row_stop, n)
+            p_row = p_cost + i_row.to(tl.int64)[:, None] * stride_row
+            # As the scale is a power of two, w_ij takes one operation, which also is all that it
+            # is rounded by. What is finite stays so: see ``statistics.problem_units_kernel``.
+            b_shift = (tl.load(p_centre + i_row, mask=m_row, other=0.0) * scale)[:, None]
+            m_cost = m_row[:, None] & m_col[None, :]
+            b_cost = widened(tl.load(p_row + o_col[None, :], mask=m_cost, other=0.0))
+            b_value = (b_cost * scale - b_shift).to(tl.float32) + b_price[None, :]
+            b_least = tl.min(b_value, 1)
+            b_least = tl.where(b_least < float("inf"), b_least, 0.0)
+            b_share = tl.exp2((b_least * rate)[:, None] - b_value * rate)
+            b_whole = tl.sum((b_share * unit_sum + 0.5).to(tl.int32), 1).to(tl.float32)
+            b_weight = tl.where(i_row == n, dummies, 1).to(tl.float32) * (unit_sum / unit_mass)
+            b_weight = tl.where(i_row < row_stop, b_weight, 0.0)
+            b_total += tl.sum(b_share * (b_weight / tl.maximum(b_whole, 1.0))[:, None], 0)
+        b_mass = (b_total + 0.5).to(tl.int32)
         tl.atomic_add(p_mass_out + o_col, b_mass, mask=m_col, sem="relaxed")
     else:
         i_row = row + tl.arange(0, ROWS)
@@ -214,13 +231,12 @@ def final_prices_kernel(
         p_mass += i_batch * m
         p_out += i_batch * m
         i_slot = tl.program_id(0)
-        moves = ((tl.load(p_flags + i_slot) & DEGENERATE) == 0) & (rate != 0)
+        moves = (tl.load(p_flags + i_slot) == 0) & (rate != 0)
         for i_start in range(col, col_stop, BLOCK):
             o_col = i_start + tl.arange(0, BLOCK)
             m_col = o_col < col_stop
             b_kept = tl.load(p_price + o_col, mask=m_col, other=0.0)
-            i_same = i_slot + o_col * 0
-            b_price = moved(p_price, p_mass, p_unit, i_same, o_col, m_col, rate, unit_mass)
+            b_price = moved(p_price, p_mass, p_unit, i_slot, o_col, m_col, rate, unit_mass)
             b_price = tl.where(moves, b_price, b_kept).to(tl.float64)
             tl.store(p_out + o_col, b_price, mask=m_col)
         spare = (col_stop - col) - (row_stop - row)
@@ -236,13 +252,13 @@ def final_prices_kernel(
 
 @functools.cache
 def rates_of(
-    updates: int, relaxation: float, first: float, last: float
-) -> tuple[list[dict[str, float]], float]:
+    updates: int, relaxation: float, at_last: int, first: float, last: float
+) -> tuple[list[tuple[float, float]], float]:
     """What each update is told of its eps, from the first to the last, and of the one before."""
     rates, rate = [], 0.0
     for step in range(updates):
-        eps = first * (last / first) ** (step / max(updates - 1, 1))
-        rates.append({"rate": LOG2_E.value / eps, "step": rate})
+        eps = first * (last / first) ** min(step / max(updates - at_last, 1), 1.0)
+        rates.append((LOG2_E.value / eps, rate))
         rate = (relaxation if step < updates - 1 else 1.0) * eps / LOG2_E.value
     return rates, rate
 
@@ -263,28 +279,30 @@ def sinkhorn(
     whole = not problems.grouped and m <= WIDEST
     block = max(32, next_power_of_2(m)) if whole else 128
     rows = problems.rows_per_program if whole else 8
-    warps = max(1, min(16, block // 512)) if whole else 4
+    at_a_time = min(4, next_power_of_2(rows)) if whole else rows
+    warps = max(1, min(16, block // 256)) if whole else 4
     parts = cdiv(n + (dummies > 0), rows)
     unit = 2.0 ** -(30 - m.bit_length())
     if updates is None:
         updates = EXACT_UPDATES if exact else UPDATES
     relaxation = EXACT_OVER_RELAXATION if exact else OVER_RELAXATION
+    at_last = EXACT_AT_LAST if exact else AT_LAST
     prices = (start, empty_like(start))
     mass = zeros(3, batch * m, dtype=int32, device=cost.device).unbind(0)
     given = cost, *units, first, last
     options = {
         "stride_batch": cost.stride(0), "stride_row": cost.stride(1), "n": n, "m": m,
         "rows": rows, "dummies": dummies, "unit_mass": unit, "unit_sum": 1 / unit,
-        "WHOLE": whole, "ROWS": rows, "BLOCK": block, "GROUPED": problems.grouped,
+        "WHOLE": whole, "ROWS": at_a_time, "BLOCK": block, "GROUPED": problems.grouped,
         "num_warps": warps, **registers(cost.device, 128),
     }  # fmt: skip
+    rates, rate = rates_of(updates, relaxation, at_last, FIRST_EPS, LAST_EPS)
     turned = [  # prices by two turns, mass by three
         (*given, prices[k % 2], prices[(k + 1) % 2], *(mass[(k + by) % 3] for by in (2, 0, 1)))
         for k in range(min(updates, 6))
     ]
-    rates, rate = rates_of(updates, relaxation, FIRST_EPS, LAST_EPS)
-    for step, rated in enumerate(rates):
-        launch_once(update_kernel, parts * batch, turned[step % 6], options | rated)
+    sets = [(*turned[k % 6], *rated) for k, rated in enumerate(rates)]
+    launch_by_turns(update_kernel, parts * batch, sets, updates, options)
     out = empty(batch * m, dtype=float64, device=cost.device)
     launch(
         final_prices_kernel, problems.slots,

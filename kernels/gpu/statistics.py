@@ -7,8 +7,7 @@
 3. ``problem_units_kernel``: variance of the doubly centred costs (sum d^2 - sum_j count_j q_j^2) /
    count; scale = 2^-k next to one over its root, unit = their product, in (0.7, 1.5). Costs of
    which the variance is zero, or beyond float64, are marked: they have no unit.
-4. ``start_prices_kernel``: p_j = -q_j scale, where all columns are used, so that their constants
-   are free.
+   There also p_j = -q_j scale, where all columns are used, so that their constants are free.
 """
 
 from __future__ import annotations
@@ -40,19 +39,20 @@ def row_moments_kernel(
     p_row = p_cost + i_batch * stride_batch + i_row[:, None].to(tl.int64) * stride_row
     low = tl.min(tl.where(m_row, start, m), 0)
     high = tl.max(tl.where(m_row, stop, 0), 0)
-    total = tl.zeros([ROWS], tl.float64)
-    count = tl.zeros([ROWS], tl.int32)
-    invalid = tl.zeros([ROWS], tl.int32)
+    b_total = tl.zeros([ROWS, BLOCK], tl.float64)
+    b_count = tl.zeros([ROWS, BLOCK], tl.int32)
+    b_invalid = tl.zeros([ROWS, BLOCK], tl.int32)
     for i_start in range(low, high, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)[None, :]
         m_cost = m_row[:, None] & (o_col >= start[:, None]) & (o_col < stop[:, None])
         b_cost = widened(tl.load(p_row + o_col, mask=m_cost, other=float("inf")))
         m_finite = tl.abs(b_cost) < float("inf")
-        total += tl.sum(tl.where(m_finite, b_cost, 0.0).to(tl.float64), 1)
-        count += tl.sum(m_finite.to(tl.int32), 1)
-        invalid += tl.sum(((b_cost != b_cost) | (b_cost == -float("inf"))).to(tl.int32), 1)
-    centre = (total / tl.maximum(count, 1)).to(p_centre.dtype.element_ty)
-    square = tl.zeros([ROWS], tl.float64)
+        b_total += tl.where(m_finite, b_cost, 0.0).to(tl.float64)
+        b_count += m_finite.to(tl.int32)
+        b_invalid += 1 - (b_cost > -float("inf")).to(tl.int32)  # NaN, too
+    centre = tl.sum(b_total, 1) / tl.maximum(tl.sum(b_count, 1), 1)
+    centre = centre.to(p_centre.dtype.element_ty)
+    b_square = tl.zeros([ROWS, BLOCK], tl.float64)
     i_part = (i_batch * tl.cdiv(n, ROWS) + i_block) * m
     for i_start in range(low, high, BLOCK):
         o_col = i_start + tl.arange(0, BLOCK)[None, :]
@@ -60,15 +60,15 @@ def row_moments_kernel(
         b_cost = widened(tl.load(p_row + o_col, mask=m_cost, other=float("inf")))
         m_finite = tl.abs(b_cost) < float("inf")
         b_off = tl.where(m_finite, b_cost - centre[:, None], 0.0).to(tl.float64)
-        square += tl.sum(b_off * b_off, 1)
+        b_square += b_off * b_off
         o_flat = i_start + tl.arange(0, BLOCK)
         tl.store(p_sum + i_part + o_flat, tl.sum(b_off, 0), mask=o_flat < high)
-        b_count = tl.sum(m_finite.to(tl.float32), 0)
-        tl.store(p_count + i_part + o_flat, b_count, mask=o_flat < high)
+        b_finite = tl.sum(m_finite.to(tl.float32), 0)
+        tl.store(p_count + i_part + o_flat, b_finite, mask=o_flat < high)
     o_row = i_batch * n + i_row
     tl.store(p_centre + o_row, centre, mask=m_row)
-    tl.store(p_square + o_row, square, mask=m_row)
-    tl.store(p_invalid + o_row, invalid, mask=m_row)
+    tl.store(p_square + o_row, tl.sum(b_square, 1), mask=m_row)
+    tl.store(p_invalid + o_row, tl.sum(b_invalid, 1), mask=m_row)
 
 
 @triton.jit(do_not_specialize=["n", "m", "parts"])
@@ -99,8 +99,9 @@ def column_moments_kernel(
 
 @triton.jit(do_not_specialize=["n", "m"])
 def problem_units_kernel(
-    p_row_square, p_invalid, p_col_square, p_finite, p_first, p_last, p_scale, p_unit, p_flags,
-    n, m, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
+    p_row_square, p_invalid, p_mean, p_col_square, p_finite, p_first, p_last,
+    p_scale, p_unit, p_flags, p_price, n, m,
+    CENTRED: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
 ):  # fmt: skip
     i_batch, row, row_stop, col, col_stop = one_problem(p_first, p_last, n, m, GROUPED)
     o_lane = tl.arange(0, BLOCK)
@@ -135,27 +136,15 @@ def problem_units_kernel(
         tl.store(p_unit + tl.program_id(0), tl.where(usable, unit, 1.0))
         flags = tl.where(usable, 0, DEGENERATE) + tl.where(tl.sum(b_invalid, 0) > 0, INVALID, 0)
         tl.store(p_flags + tl.program_id(0), flags)
-
-
-@triton.jit(do_not_specialize=["n", "m"])
-def start_prices_kernel(
-    p_mean, p_scale, p_flags, p_first, p_last, p_price, n, m,
-    CENTRED: tl.constexpr, BLOCK: tl.constexpr, GROUPED: tl.constexpr,
-):  # fmt: skip
-    i_batch, i_block = part_of_batch(tl.cdiv(m, BLOCK))
-    o_col = i_block * BLOCK + tl.arange(0, BLOCK)
-    m_col = o_col < m
-    o_flat = i_batch * m + o_col
-    if CENTRED:
-        i_problem, _, _ = column_rows(p_first, p_last, i_batch, o_col, m_col, n, m, GROUPED)
-        scale = tl.load(p_scale + i_problem, mask=m_col, other=0.0)
-        b_price = -(tl.load(p_mean + o_flat, mask=m_col, other=0.0) * scale).to(tl.float32)
-        flags = tl.load(p_flags + i_problem, mask=m_col, other=0)
-        m_usable = ((flags & DEGENERATE) == 0) & (tl.abs(b_price) < float("inf"))
-        b_price = tl.where(m_usable, b_price, 0.0)
-    else:
-        b_price = tl.zeros([BLOCK], tl.float32)
-    tl.store(p_price + o_flat, b_price, mask=m_col)
+        for i_start in range(col, col_stop, BLOCK):
+            m_col = i_start + o_lane < col_stop
+            o_col = i_batch * m + i_start + o_lane
+            b_price = tl.zeros([BLOCK], tl.float32)
+            if CENTRED:
+                b_price = -(tl.load(p_mean + o_col, mask=m_col, other=0.0) * scale).to(tl.float32)
+                m_usable = ((flags & DEGENERATE) == 0) & (tl.abs(b_price) < float("inf"))
+                b_price = tl.where(m_usable, b_price, 0.0)
+            tl.store(p_price + o_col, b_price, mask=m_col)
 
 
 class Units(NamedTuple):
@@ -176,7 +165,7 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
     """Units of the costs, and prices (B m) float32 to start from."""
     cost, first, last = problems
     batch, n, m = cost.shape
-    rows, block = problems.rows_per_block, min(64, next_power_of_2(m))
+    rows, block = problems.rows_per_block, min(64 if problems.grouped else 128, next_power_of_2(m))
     parts = cdiv(n, rows)
     new = partial(torch.empty, device=cost.device)
     centre = new(batch * n, dtype=problems.working_dtype)
@@ -205,16 +194,11 @@ def statistics(problems: Problems) -> tuple[Units, Tensor]:
             problems.slots, dtype=torch.int32, device=cost.device
         ),  # also where no group is
     )
-    launch(
-        problem_units_kernel, problems.slots,
-        row_square, row_invalid, col_square, finite, first, last,
-        units.scale, units.unit, units.flags,
-        **shape, BLOCK=min(problems.lanes, 1024), num_warps=4,
-    )  # fmt: skip
     price = new(batch * m, dtype=torch.float32)
     launch(
-        start_prices_kernel, cdiv(m, 256) * batch,
-        mean, units.scale, units.flags, first, last, price,
-        **shape, CENTRED=n == m, BLOCK=256, num_warps=4,
+        problem_units_kernel, problems.slots,
+        row_square, row_invalid, mean, col_square, finite, first, last,
+        units.scale, units.unit, units.flags, price,
+        **shape, CENTRED=n == m, BLOCK=min(problems.lanes, 1024), num_warps=4,
     )  # fmt: skip
     return units, price

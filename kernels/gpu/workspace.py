@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 
 from .grow import STATES, forest_kernel
-from .launch import Options, launch, launch_by_turns, next_power_of_2, registers
+from .launch import Options, cdiv, launch, launch_by_turns, next_power_of_2, registers
 from .lists import lists_kernel
 from .matching import bids_kernel, settle_kernel
 from .problems import Problems
 from .scan import NOBODY
 from .schedule import (
+    CROWD,
     MOST_PARTS,
+    MOST_ROUNDS,
     PATIENCE,
-    ROUNDS,
     SPREAD_FROM,
     SPREAD_ROWS,
     candidates_of,
     launches_of,
     most_ticks,
+    rounds_of,
 )
 from .spread import COUNTS, forest_step_kernel
 from .statistics import Units
@@ -125,8 +127,9 @@ def start_matching(
             bids_kernel, problems.slots,
             first, last, wanted, work.listed, work.value, work.bound, work.least, work.paid,
             work.price, work.column, work.owner, work.parent, work.active, work.report,
-            n=n, m=m, rounds=ROUNDS, K=length, ROWS=tile_rows(options["num_warps"], length),
-            BLOCK=lanes, GROUPED=problems.grouped, **options,
+            n=n, m=m, rounds=rounds_of(exact), K=length,
+            ROWS=tile_rows(options["num_warps"], length), BLOCK=lanes, GROUPED=problems.grouped,
+            MOST=MOST_ROUNDS, CROWD=CROWD, **options,
         )  # fmt: skip
 
 
@@ -191,11 +194,14 @@ def spread_forests(
     for side in (0, 1):
         pairs = ((pair[1 - side], pair[side]) for pair in (state, real[0], count, real[1]))
         turned.append(sum(pairs, (problems.cost, units.scale, units.flags, wanted, *work)))
+    exact = shape["PATIENCE"] == 0
+    # Whole rows, which only exact forests meet, are wider than a program's part.
+    block = shape["BLOCK"] if exact else max(32, next_power_of_2(cdiv(m, parts)))
+    warps = min(4, block // 32)  # so that no two hold the same entry
     options = {
-        **shape, "ROWS": tile_rows(4, shape["K"]), "PARTS": parts,
-        "num_warps": min(4, shape["BLOCK"] // 32),  # so that no two hold the same entry
-        **registers(wanted.device, 224),
+        **shape, "BLOCK": block, "ROWS": tile_rows(warps, shape["K"]), "PARTS": parts,
+        "num_warps": warps, **registers(wanted.device, 224),
     }  # fmt: skip
-    launches = launches_of(m, shape["PATIENCE"] == 0)
+    launches = launches_of(m, exact)
     launch_by_turns(forest_step_kernel, batch * parts, turned, launches, options)
     return state[(launches - 1) % 2]
