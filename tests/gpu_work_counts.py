@@ -2,6 +2,7 @@
 
     python -m tests.gpu_work_counts            # today's counts beside the recorded ones
     python -m tests.gpu_work_counts --write    # record today's counts (a change that is meant)
+    python -m tests.gpu_work_counts --only "photo n=1024 exact" --seed 3    # another draw
 
 A tick of a forest is two barriers of one program; ``turns`` are those that grow it, ``list_scans``
 and ``row_scans`` the candidate lists and whole rows that are met in them. Shares and gaps, in
@@ -42,8 +43,8 @@ def cases() -> list[tuple[str, int, str]]:
     ]
 
 
-def counted(family: str, n: int, method: str) -> dict[str, Any]:
-    cost = problems.problem(family, n).cost.astype(np.float64)
+def counted(family: str, n: int, method: str, seed: int = 0) -> dict[str, Any]:
+    cost = problems.problem(family, n, seed).cost.astype(np.float64)
     cost -= cost.mean(1, keepdims=True)
     cost = (cost / (cost - cost.mean(0)).std()).astype(np.float32)
     price = forests.sinkhorn_prices(cost, *SINKHORN[method])
@@ -80,13 +81,16 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=max(SIZES), help="largest n")
     parser.add_argument("--least", type=int, default=0, help="smallest n")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--seed", type=int, default=0, help="of the problems; recorded are those of 0")
     options = parser.parse_args()
-    found = recorded()
+    if options.write and options.seed:
+        parser.error("--write records the problems of --seed 0")
+    found = recorded() if options.seed == 0 else {}
     for family, n, method in cases():
         name = f"{family} n={n} {method}"
         if not options.least <= n <= options.most or options.only not in name:
             continue
-        now = counted(family, n, method)
+        now = counted(family, n, method, options.seed)
         print(name, now, exceeded(now, found.get(name, now)), flush=True)
         if options.write:
             found[name] = now
