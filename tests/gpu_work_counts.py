@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=max(SIZES), help="largest n")
     parser.add_argument("--least", type=int, default=0, help="smallest n")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
-    parser.add_argument("--seed", type=int, default=0, help="of the problems; recorded are those of 0")
+    parser.add_argument("--seed", type=int, default=0, help="of the problems; recorded is 0")
     options = parser.parse_args()
     if options.write and options.seed:
         parser.error("--write records the problems of --seed 0")

@@ -43,7 +43,7 @@ def candidates_of(m: int, exact: bool) -> int:
 
 
 def launches_of(m: int, exact: bool) -> int:
-    """Launches of one tick each: what nine photos of ten take (``tests.gpu_work_counts --seed``)."""
+    """Launches of one tick each: as nine photos of ten take (``tests.gpu_work_counts --seed``)."""
     return m // 4 if exact else 44 + m // 36
 
 
