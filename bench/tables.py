@@ -102,6 +102,11 @@ def by_family(
     return markdown(["family", *map(name, columns)], lines)
 
 
+def raced(result: Result) -> list[Row]:
+    """The problems that a peer solved in time, too."""
+    return [row for row in result["rows"] if "ratio" in row]
+
+
 def rectangles(result: Result) -> str:
     """Median (and worst) ratio by family and n + m, and of batches; below 1 we are faster."""
 
@@ -110,7 +115,7 @@ def rectangles(result: Result) -> str:
         return bold(f"{median(ratios):.2f} ({max(ratios):.2f})", median(ratios) > WANTED)
 
     return by_family(
-        result["rows"],
+        raced(result),
         lambda row: math.inf if row["batch"] > 1 else row["n"] + row["m"],
         lambda size: f"n + m = {size:,}" if size < math.inf else "64 small ones at once",
         cell,
@@ -125,7 +130,7 @@ def worst_families(result: Result) -> str:
         return bold(text, rows[0]["ratio"] > WORST_WANTED)
 
     worst: dict[str, float] = defaultdict(float)
-    rows = [row for row in result["rows"] if "ratio" in row]
+    rows = raced(result)
     for row in rows:
         worst[row["family"]] = max(worst[row["family"]], row["ratio"])
     rows.sort(key=lambda row: -worst[row["family"]])
@@ -154,7 +159,7 @@ def of_group(group: str, result: Result) -> str:
 
 
 def small_sizes(result: Result) -> str:
-    ratios = [1 / row["ratio"] for row in result["rows"] if row["n"] == 64]
+    ratios = [1 / row["ratio"] for row in raced(result) if row["n"] == 64]
     return f"At n = 64 the fastest peer takes {min(ratios):.2f} to {max(ratios):.2f} of our time"
 
 
@@ -172,7 +177,7 @@ def worst_sentence(result: Result) -> str:
     sizes = sorted({row["n"] for row in result["rows"]})
     return above(
         WORST_WANTED,
-        {f"at n = {n}": [row for row in result["rows"] if row["n"] == n] for n in sizes},
+        {f"at n = {n}": [row for row in raced(result) if row["n"] == n] for n in sizes},
     )
 
 
@@ -180,7 +185,7 @@ def rectangle_sentence(result: Result) -> str:
     found: dict[str, list[Row]] = defaultdict(list)
     for least, most in ((0, 100), (101, 500), (501, math.inf)):
         size = f"with n + m up to {most}" if most < math.inf else f"with n + m from {least}"
-        for row in result["rows"]:
+        for row in raced(result):
             if row["batch"] == 1 and least <= row["n"] + row["m"] <= most:
                 found[size].append(row)
     return above(WANTED, found)
