@@ -159,8 +159,16 @@ def of_group(group: str, result: Result) -> str:
 
 
 def small_sizes(result: Result) -> str:
-    ratios = [1 / row["ratio"] for row in raced(result) if row["n"] == 64]
-    return f"At n = 64 the fastest peer takes {min(ratios):.2f} to {max(ratios):.2f} of our time"
+    def of_peers(method: str, n: int) -> str:
+        rows = [row for row in raced(result) if row["n"] == n]
+        ratios = [row["ms"][method] / row["ms"][row["fastest_peer"]] for row in rows]
+        return f"{min(ratios):.2f} to {max(ratios):.2f} at n = {n}"
+
+    drop_in = ", ".join(of_peers("linear_sum_assignment", n) for n in (16, 32, 64))
+    return (
+        f"Of the fastest peer's time `linear_sum_assignment` takes {drop_in}; "
+        f"`solve_assignment`, {of_peers('exact', 64)}"
+    )
 
 
 def above(limit: float, rows: dict[str, list[Row]]) -> str:
