@@ -11,6 +11,8 @@ from immiscible_fast.kernels.cpu.certificate import certificate
 from immiscible_fast.kernels.cpu.work import SLOTS, Work
 from numba import njit
 
+from immiscible_fast.cpu import solver
+
 WIDTHS = (*range(16, 131), vector.LONG, 1000)
 TYPES = (("float32", "float32"), ("float64", "float64"), ("float32", "float64"))  # costs, prices
 FLAVOURS = ("distinct", "tied", "forbidden", "mostly forbidden")
@@ -238,3 +240,18 @@ def test_the_heap_gives_codes_in_the_order_of_their_keys_while_keys_fall(ties, r
             assert size == len(inside)
             assert set(memory[:size]) == set(inside)
             assert all(memory[place[code]] == code for code in inside)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_costs_are_scaled_as_by_ldexp_whatever_their_size(dtype, rng):
+    limits = np.finfo(dtype)
+    for _ in range(300):
+        powers = rng.integers(limits.minexp - 60, limits.maxexp, (3, 2, 5))
+        costs = np.ldexp(rng.standard_normal((3, 2, 5)), powers).astype(dtype)
+        costs[0, 0, 0] = np.inf
+        exponent = rng.integers(-limits.maxexp - 30, limits.maxexp + 30, (3, 1, 1))
+        exponent = np.int32(exponent * rng.random())
+        shifted = solver._shifted(costs, exponent)
+        assert shifted.dtype == dtype
+        np.testing.assert_array_equal(shifted, np.ldexp(costs, exponent))

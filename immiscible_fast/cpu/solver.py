@@ -199,7 +199,7 @@ def _solve_scaled(
         exponent = np.where(exponent > 0, np.maximum(exponent - ROOMY, 0), exponent)
     power = exponent[:, None, None].astype(np.int32)
     scaled = _scaled(costs, -power)
-    changed = (np.ldexp(scaled, power) != costs).any((1, 2)).tolist()
+    changed = (_shifted(scaled, power) != costs).any((1, 2)).tolist()
     solution = solve(scaled, exact=exact, tol=tol, threads=threads)
     cost, bound = np.empty(len(costs)), np.empty(len(costs))
     for b, index in enumerate(solution.index):
@@ -216,11 +216,21 @@ def _solve_scaled(
     return solution._replace(cost=cost, lower_bound=bound, prices=prices, duals=duals)
 
 
+def _shifted(costs: NDArray[np.floating], exponent: NDArray[np.integer]) -> NDArray[np.floating]:
+    """``np.ldexp(costs, exponent)``, which takes many times as long as the product that it is, if
+    the factor is a normal number."""
+    limits = np.finfo(costs.dtype)
+    if limits.minexp <= exponent.min() and exponent.max() < limits.maxexp:
+        product: NDArray[np.floating] = costs * np.ldexp(costs.dtype.type(1), exponent)
+        return product
+    shifted: NDArray[np.floating] = np.ldexp(costs, exponent)
+    return shifted
+
+
 def _scaled(costs: NDArray[np.floating], exponent: NDArray[np.integer]) -> NDArray[np.floating]:
     """``costs * 2 ** exponent``, in their own type if no digit is lost there, else in float64."""
     with np.errstate(under="ignore"):
-        scaled: NDArray[np.floating] = np.ldexp(costs, exponent)
-        if costs.dtype == np.float64 or np.array_equal(np.ldexp(scaled, -exponent), costs):
+        scaled = _shifted(costs, exponent)
+        if costs.dtype == np.float64 or np.array_equal(_shifted(scaled, -exponent), costs):
             return scaled
-    wide: NDArray[np.floating] = np.ldexp(costs.astype(np.float64), exponent)
-    return wide
+    return _shifted(costs.astype(np.float64), exponent)

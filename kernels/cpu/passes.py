@@ -3,6 +3,7 @@ once; see ``vector`` for the loops."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -211,10 +212,8 @@ def row_least(typing, cost, i, price):
         ):
             offsets = [builder.add(offset, integer(at)) for at in range(0, step, WIDTH)]
             limit = row.splat(builder.load(least))
-            hits = ir.Constant(I16, 0)
-            for at in offsets:
-                reached = builder.fcmp_ordered("<=", row.value(at), limit)
-                hits = builder.or_(hits, builder.bitcast(reached, I16))
+            reached = [builder.fcmp_ordered("<=", row.value(at), limit) for at in offsets]
+            hits = builder.bitcast(functools.reduce(builder.or_, reached), I16)
             with builder.if_then(builder.icmp_unsigned("!=", hits, ir.Constant(I16, 0))):
                 for at in offsets:
                     update(at)
