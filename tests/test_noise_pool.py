@@ -354,6 +354,7 @@ def taken_in_a_worker(pool, _):
         return pool.take(X)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # on one core
 def test_where_a_pool_is_of_no_use_it_says_so_once():
     work = partial(taken_in_a_worker, NoisePool(4))
     list(DataLoader(range(2), num_workers=2, collate_fn=work))  # its workers take the first step
