@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -272,6 +274,28 @@ def test_the_command_line_writes_its_results(tmp_path, capsys):
     assert rows["train_step"].tolist() == [1, 2, 3, 4]
     assert (rows["pixels"] > 0).all() and rows["right"].between(0, 1).all()
     assert "train_step" in capsys.readouterr().out
+
+
+def test_the_loss_is_written_for_tensorboard_where_that_is_wanted(digits, tmp_path, monkeypatch):
+    seen = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            seen.append(folder)
+
+        def add_scalar(self, name, value, step):
+            seen.append((name, float(value), step))
+
+        def close(self):
+            seen.append("closed")
+
+    monkeypatch.setitem(
+        sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter)
+    )
+    settings = Settings(**TINY | {"steps": 60}, output=tmp_path, tensorboard=True)
+    run = execute(settings, digits, evaluate.Judge(settings, digits))
+    losses = [("loss", loss, step) for step, loss in run.losses]
+    assert seen == [str(run.folder), *losses, "closed"] and len(losses) == 2
 
 
 def test_fid_is_the_distance_of_the_features_that_it_is_given(digits, tmp_path):

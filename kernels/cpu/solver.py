@@ -206,5 +206,6 @@ def make_solver(stamp: str) -> Any:
     return solve_range
 
 
-solve_range = make_solver(_source_digest())
-small_index, small_pairs = make_small_solvers(_source_digest())
+STAMP = _source_digest()
+solve_range = make_solver(STAMP)
+small_index, small_pairs = make_small_solvers(STAMP)
